@@ -1,0 +1,361 @@
+"""FashionMNIST: find it or fetch it, verify it, and hand it out in whole batches.
+
+The images stay in memory as uint8 (55 MB in all); a batch is one indexing operation and becomes float32 in
+[0, 1] only then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from aelib.errors import AelibError
+
+CLASSES = (
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+FILES = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+"""SHA-256 of the four unpacked IDX files; the .gz files are packed differently in each place."""
+
+SHA256 = hashlib.sha256("".join(FILES.values()).encode()).hexdigest()
+"""Stands for all four files."""
+
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
+SPLIT_SEED = 23
+"""Seed of the report's train/validation split."""
+
+
+@dataclass(frozen=True)
+class Garments:
+    """Labelled 28×28 images in two parts, as FashionMNIST has them.
+
+    Attributes:
+        train_images: (N, 1, 28, 28), uint8; 0 is background.
+        train_labels: (N,), int64, in [0, 10).
+        test_images: (M, 1, 28, 28), uint8.
+        test_labels: (M,), int64.
+        name: `"FashionMNIST"` or `"synthetic garments"`.
+        sha256: digest that changes with any of the above, in hexadecimal.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    name: str
+    sha256: str
+
+
+def cache_folder() -> Path:
+    """Where the verified files are kept: `$AELIB_DATA`, or `aelib/fashion-mnist` in the user's cache."""
+    if given := os.environ.get("AELIB_DATA"):
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "aelib" / "fashion-mnist"
+
+
+def fetch(source: Path | None = None) -> tuple[Path, str]:
+    """Find FashionMNIST or fetch it into the cache.
+
+    Tried in order: `source` (alone, if given), the cache, an installed Debian or Ubuntu package, torchvision's
+    download, `apt-get download`. Every file is verified before it takes its place, and takes it in one step.
+
+    Args:
+        source: folder that holds the four IDX files, plain or .gz.
+
+    Returns:
+        The folder with the four verified files, and where they came from, in words.
+
+    Raises:
+        AelibError: a given file is missing, truncated or altered; nothing could be fetched; the cache is not
+            writable.
+    """
+    target = cache_folder()
+    if source is not None:
+        _import(Path(source), target)
+        return target, f"folder {source}"
+    if target.exists():
+        rotten = [name for name, sha256 in FILES.items() if _digest(target / name) != sha256]
+        if not rotten:
+            return target, "cache"
+        if any((target / name).exists() for name in rotten):
+            print(f"aelib: {target / rotten[0]} is missing, truncated or altered; fetching again", file=sys.stderr)
+    ways: dict[str, Callable[[Path], Path]] = {
+        "Debian package": lambda _: Path("/") / DEBIAN_FOLDER,
+        "torchvision": _torchvision_download,
+        "apt-get": _apt_download,
+    }
+    reasons = []
+    for name, way in ways.items():
+        with tempfile.TemporaryDirectory(prefix="aelib-") as scratch:
+            try:
+                found = way(Path(scratch))
+                if not found.is_dir():
+                    raise FileNotFoundError("not installed")
+            except (OSError, RuntimeError, URLError, subprocess.SubprocessError) as error:
+                reasons.append(f"{name}: {_one_line(error)}")
+                continue
+            _import(found, target)
+            return target, name
+    raise AelibError(
+        f"FashionMNIST is not here and could not be fetched ({'; '.join(reasons)}). Put its four IDX files in a "
+        "folder and run `aelib data --from FOLDER`, or do without them: `make book PROFILE=smoke`"
+    )
+
+
+def load() -> Garments:
+    """FashionMNIST in memory, found or fetched by `fetch` and verified."""
+    folder, _ = fetch()
+    arrays = {name: torch.from_numpy(_read_idx(folder / name)) for name in FILES}
+    train_images, train_labels, test_images, test_labels = arrays.values()
+    return Garments(
+        train_images=train_images.unsqueeze(1),
+        train_labels=train_labels.long(),
+        test_images=test_images.unsqueeze(1),
+        test_labels=test_labels.long(),
+        name="FashionMNIST",
+        sha256=SHA256,
+    )
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """A verified IDX file of unsigned bytes: two zero bytes, the type (8), the rank, the sizes, the data."""
+    content = path.read_bytes()
+    rank = content[3]
+    shape = np.frombuffer(content, ">u4", rank, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
+
+
+def _import(source: Path, target: Path) -> None:
+    """Unpack and verify the four files of `source`, then put them into `target`, each in one step."""
+    if not source.is_dir():
+        raise AelibError(f"{source} is not a folder: give one that holds {', '.join(FILES)}, plain or .gz")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".incoming-", dir=target))
+    except OSError as error:
+        raise AelibError(
+            f"the data folder {target} cannot be written ({error.strerror}): name another one in AELIB_DATA"
+        ) from error
+    try:
+        # A bar of four steps: unpacking and hashing 55 MB takes about a second.
+        for name in tqdm(FILES, desc="FashionMNIST", unit="file", disable=not sys.stderr.isatty()):
+            _unpack(source, name, scratch / name)
+        for name in FILES:
+            os.replace(scratch / name, target / name)
+    except OSError as error:
+        raise AelibError(
+            f"the data folder {target} cannot be written ({error.strerror}): name another one in AELIB_DATA"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unpack(source: Path, name: str, target: Path) -> None:
+    plain, packed = source / name, source / f"{name}.gz"
+    path = plain if plain.exists() else packed
+    if not path.exists():
+        raise AelibError(f"{source} holds neither {name} nor {packed.name}: all four files of FashionMNIST are needed")
+    try:
+        content = path.read_bytes() if path is plain else gzip.decompress(path.read_bytes())
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise AelibError(f"{path} cannot be unpacked ({_one_line(error)}): fetch that file again") from error
+    if (found := hashlib.sha256(content).hexdigest()) != FILES[name]:
+        raise AelibError(
+            f"{path} is truncated or altered (SHA-256 {found[:8]}… in place of {FILES[name][:8]}…, "
+            f"{len(content):,} bytes unpacked): fetch that file again"
+        )
+    with target.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _torchvision_download(scratch: Path) -> Path:
+    from torchvision.datasets import FashionMNIST
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)  # seconds; urllib would wait for ever
+    try:
+        # What torchvision prints on failure would drown the one line that counts.
+        with contextlib.redirect_stdout(None):
+            FashionMNIST(scratch, download=True)
+    finally:
+        socket.setdefaulttimeout(before)
+    return scratch / "FashionMNIST" / "raw"
+
+
+def _apt_download(scratch: Path) -> Path:
+    """Download the Debian package as any user and unpack it into `scratch`; nothing is installed."""
+
+    def call(*command: str) -> None:
+        subprocess.run(command, cwd=scratch, check=True, capture_output=True, text=True, timeout=300)
+
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise FileNotFoundError("not a Debian or Ubuntu machine")
+    try:
+        call("apt-get", "download", DEBIAN_PACKAGE)
+    except subprocess.CalledProcessError:
+        # The package lists are empty on a fresh machine, and only root may fill them: fill a set of our own.
+        lists = scratch / "lists"
+        (lists / "partial").mkdir(parents=True)
+        options = ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={scratch}", "-o", "Debug::NoLocking=1"]
+        call("apt-get", *options, "update")
+        call("apt-get", *options, "download", DEBIAN_PACKAGE)
+    package = next(scratch.glob("*.deb"))
+    call("dpkg", "-x", str(package), str(scratch / "unpacked"))
+    return scratch / "unpacked" / DEBIAN_FOLDER
+
+
+def _one_line(error: BaseException) -> str:
+    text = getattr(error, "stderr", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Which images train, validate and test, and in what portions.
+
+    Attributes:
+        train: number of training images, at least 1.
+        validation: number of validation images, at least 1; disjoint from the training images.
+        test: number of test images, the first of the test part.
+        seed: seed of the permutation that the two are cut from.
+        batch_size: training images in a batch; validation and test use batches of 500.
+    """
+
+    train: int = 51_200
+    validation: int = 8_800
+    test: int = 10_000
+    seed: int = SPLIT_SEED
+    batch_size: int = 256
+
+
+class _ByIndex(Dataset):
+    """Whole batches: a tensor of indices → images (B, 1, 28, 28), float32 in [0, 1], and labels (B,)."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self.images[indices].float().div_(255), self.labels[indices]
+
+
+class _Batches(Sampler[Tensor]):
+    """Index batches; with a seed, shuffled anew each epoch, as a function of seed and epoch alone.
+
+    A run that is resumed at epoch 7 therefore sees the very batches of one that was never interrupted.
+    """
+
+    def __init__(self, indices: Tensor, size: int, seed: int | None = None) -> None:
+        self.indices, self.size, self.seed, self.epoch = indices, size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        indices = self.indices
+        if self.seed is not None:
+            generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+            indices = indices[torch.randperm(len(indices), generator=generator)]
+        yield from indices.split(self.size)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of its own for each epoch of each run, in [0, 2³²)."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+class GarmentsDataModule(pl.LightningDataModule):
+    """Train, validation and test batches of (images, labels).
+
+    images: (B, 1, 28, 28), float32, in [0, 1]; labels: (B,), int64.
+
+    Args:
+        garments: the images, in memory.
+        config: the split.
+        seed: seed of the order of the training batches.
+
+    Raises:
+        AelibError: the split asks for more images than there are.
+    """
+
+    def __init__(self, garments: Garments, config: SplitConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        available, wanted = len(garments.train_images), config.train + config.validation
+        if min(config.train, config.validation, config.test, config.batch_size) < 1:
+            raise AelibError(f"train, validation, test and batch_size must each be at least 1: {config}")
+        if wanted > available or config.test > len(garments.test_images):
+            raise AelibError(
+                f"{garments.name} has {available:,} images to train and validate and {len(garments.test_images):,} "
+                f"to test, fewer than the {wanted:,} and {config.test:,} asked for"
+            )
+        self.garments, self.config, self.seed = garments, config, seed
+        order = torch.randperm(available, generator=torch.Generator().manual_seed(config.seed))
+        self.train_indices = order[: config.train]
+        self.validation_indices = order[config.train : wanted]
+
+    def _loader(self, images: Tensor, labels: Tensor, batches: Sampler) -> DataLoader:
+        # A loader of its own generator: the default one would draw from the global stream.
+        return DataLoader(_ByIndex(images, labels), batch_size=None, sampler=batches, generator=torch.Generator())
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches of `batch_size`."""
+        batches = _Batches(self.train_indices, self.config.batch_size, self.seed)
+        return self._loader(self.garments.train_images, self.garments.train_labels, batches)
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of 500, always in the same order."""
+        batches = _Batches(self.validation_indices, 500)
+        return self._loader(self.garments.train_images, self.garments.train_labels, batches)
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of 500, in the order of the data set."""
+        batches = _Batches(torch.arange(self.config.test), 500)
+        return self._loader(self.garments.test_images, self.garments.test_labels, batches)

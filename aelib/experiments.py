@@ -1,0 +1,242 @@
+"""The experiments of the report, by name, and the profiles that they can be run in."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aelib import data, latent, runs, synthetic, training
+from aelib.data import Garments, GarmentsDataModule, SplitConfig
+from aelib.errors import AelibError
+from aelib.models import AutoencoderConfig, SymmetricAutoencoder
+from aelib.runs import Contents, Run
+from aelib.training import TrainingConfig
+
+PICTURED = 34
+"""The test image, a bag, whose reconstruction is kept after every epoch (Figures 6 and 9)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How much of the report's effort is made.
+
+    Attributes:
+        garments: gives the images.
+        split: how many of them are used, and for what.
+        max_epochs: upper bound of every experiment's own, or None.
+        notice: what marks each page and each figure, in capitals; empty for what is published.
+    """
+
+    garments: Callable[[], Garments]
+    split: SplitConfig
+    max_epochs: int | None
+    notice: str
+
+
+PROFILES = {
+    # The report's own settings: what is published.
+    "report": Profile(garments=data.load, split=SplitConfig(), max_epochs=None, notice=""),
+    # Half the data and at most 20 epochs: everything from scratch in minutes on two cores.
+    "quick": Profile(
+        garments=data.load,
+        split=SplitConfig(train=25_600, validation=4_400),
+        max_epochs=20,
+        notice="QUICK PROFILE: half the data, at most 20 epochs",
+    ),
+    # Seconds, without the data.
+    "smoke": Profile(
+        garments=lambda: synthetic.garments(1_600, 500),
+        split=SplitConfig(train=1_280, validation=320, test=500, batch_size=64),
+        max_epochs=8,
+        notice="SMOKE PROFILE: synthetic garments, not FashionMNIST",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training of the report.
+
+    Attributes:
+        model_class: built from `model`.
+        model: its shape.
+        training: how it is trained.
+        perplexity: of the t-SNE map of its codes.
+        box: share of the range of the codes that random codes are drawn from.
+    """
+
+    model_class: type[SymmetricAutoencoder]
+    model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    perplexity: float = 80
+    box: float = 0.6
+
+
+EXPERIMENTS = {
+    "convolutional": Experiment(model_class=SymmetricAutoencoder),
+}
+
+
+def obtain(
+    name: str, *, profile: str = "report", seed: int = 0, folder: Path | None = None, again: bool = False, **parameters
+) -> Run:
+    """The run of an experiment: read if it is there, trained and kept if not.
+
+    Args:
+        name: a key of `EXPERIMENTS`.
+        profile: a key of `PROFILES`.
+        seed: of the initial weights, the order of the batches, and dropout; at least 0.
+        folder: where runs are kept; `runs.results_folder()` by default.
+        again: train even if the run is there.
+        parameters: fields of the experiment's model or training configuration, such as `latent_dim=16`.
+
+    Raises:
+        AelibError: a name is unknown or a value out of range (found out before any work), the run is damaged,
+            the data cannot be had, or the training diverged.
+    """
+    chosen = _choose(PROFILES, "profile", profile)
+    experiment = configure(_choose(EXPERIMENTS, "experiment", name), **parameters)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise AelibError(f"seed must be a whole number in [0, 2³²), not {seed!r}")
+    if chosen.max_epochs:
+        limit = min(chosen.max_epochs, experiment.training.max_epochs)
+        experiment = replace(experiment, training=replace(experiment.training, max_epochs=limit))
+    config = {
+        "experiment": name,
+        "model": _plain(asdict(experiment.model)),
+        "training": _plain(asdict(experiment.training)),
+        "data": {"sha256": _data_digest(chosen)} | asdict(chosen.split),
+        "seed": seed,
+        "perplexity": experiment.perplexity,
+    }
+    path = runs.run_path((folder or runs.results_folder()) / profile, name, config)
+
+    def make(workspace: Path) -> Contents:
+        print(f"aelib: training {path.name} in the {profile} profile", file=sys.stderr)
+        return _make(experiment, config, chosen, seed, workspace)
+
+    return runs.obtain(path, make, again=again)
+
+
+def configure(experiment: Experiment, **parameters) -> Experiment:
+    """`experiment` with some fields of its model or training configuration replaced.
+
+    Raises:
+        AelibError: a parameter is unknown (the nearest known one is named) or out of range.
+    """
+    parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in ("model", "training")}
+    known = sorted(set().union(*parts.values()))
+    for parameter in parameters:
+        if parameter not in known:
+            raise AelibError(f"unknown parameter {parameter!r}{_nearest(parameter, known)}")
+    changes = {
+        part: replace(getattr(experiment, part), **{name: parameters[name] for name in names & parameters.keys()})
+        for part, names in parts.items()
+    }
+    return replace(experiment, **changes)
+
+
+def _choose(choices: dict[str, Any], what: str, name: str) -> Any:
+    if name not in choices:
+        raise AelibError(f"{what} must be one of {', '.join(choices)}, not {name!r}{_nearest(name, choices)}")
+    return choices[name]
+
+
+def _nearest(name: object, known: Any) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}"
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON gives them back."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _data_digest(profile: Profile) -> str:
+    # FashionMNIST's is known beforehand: reading a run takes no data.
+    return data.SHA256 if profile.garments is data.load else profile.garments().sha256
+
+
+def _make(experiment: Experiment, config: dict[str, Any], profile: Profile, seed: int, workspace: Path) -> Contents:
+    garments = profile.garments()
+    torch.manual_seed(seed)
+    model = experiment.model_class(experiment.model)
+    module = GarmentsDataModule(garments, profile.split, seed=seed)
+    picture = garments.test_images[PICTURED : PICTURED + 1].float() / 255
+    history = training.fit(model, module, experiment.training, seed=seed, folder=workspace, picture=picture)
+    model.cpu()
+    arrays = {"pictures": history.pictures}
+    if history.curve:
+        arrays["curve_learning_rates"] = torch.tensor(history.curve.learning_rates, dtype=torch.float64)
+        arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
+    codes, _ = encode(model, module)
+    arrays["tsne"] = torch.from_numpy(latent.tsne(codes, perplexity=experiment.perplexity))
+    best = history.rows[history.best_epoch - 1]
+    metrics = {
+        "epochs": len(history.rows),
+        "best_epoch": history.best_epoch,
+        "train_loss": best["train_loss"],
+        "validation_loss": evaluate(model, module.val_dataloader()),
+        "test_loss": evaluate(model, module.test_dataloader()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    provenance = runs.provenance() | {
+        "data": garments.name,
+        "engine": asdict(history.engine),
+        "training_seconds": round(sum(history.seconds), 1),
+        "seconds_per_epoch": round(float(np.median(history.seconds)), 2),
+        "peak_memory_bytes": training.peak_memory(),
+    }
+    return Contents(config, model.state_dict(), history.rows, metrics, arrays, provenance)
+
+
+@torch.no_grad()
+def evaluate(model: SymmetricAutoencoder, batches: Any) -> float:
+    """Mean loss per image of `model` over `batches`, in float32, without dropout."""
+    model.eval()
+    losses = [model.losses(images, labels)["loss"] for images, labels in batches]
+    return float(torch.cat(losses).double().mean())
+
+
+@torch.no_grad()
+def encode(model: SymmetricAutoencoder, module: GarmentsDataModule) -> tuple[np.ndarray, np.ndarray]:
+    """Codes, (M, latent_dim), float32, and labels, (M,), of the test images."""
+    model.eval()
+    pairs = [(model.encode(images), labels) for images, labels in module.test_dataloader()]
+    codes, labels = zip(*pairs, strict=True)
+    return torch.cat(codes).numpy(), torch.cat(labels).numpy()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run with its model, and the test images as that model sees them.
+
+    Attributes:
+        model: with the run's weights, in evaluation mode.
+        images: (M, 1, 28, 28), in [0, 1].
+        labels: (M,), in [0, 10).
+        codes: (M, latent_dim).
+        notice: marks what does not come from the report profile; empty otherwise.
+    """
+
+    run: Run
+    model: SymmetricAutoencoder
+    images: Tensor
+    labels: np.ndarray
+    codes: np.ndarray
+    notice: str
+
+    @torch.no_grad()
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """codes: (N, latent_dim) → images: (N, 28, 28), in [0, 1]."""
+        return self.model.decode(torch.from_numpy(codes).float())[:, 0].numpy()

@@ -1,0 +1,45 @@
+"""The latent space: maps of codes in two dimensions, random codes, class centroids."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+
+def pca(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Project `codes`, (N, D), not standardised, on their two directions of largest variance.
+
+    Returns:
+        The map, (N, 2), in units of the codes, and the share of the variance that each axis carries, (2,).
+    """
+    model = PCA(n_components=min(2, codes.shape[1]), svd_solver="covariance_eigh")
+    points = model.fit_transform(codes.astype(np.float64))
+    missing = 2 - points.shape[1]  # a latent space of one dimension has a flat map
+    return np.pad(points, ((0, 0), (0, missing))), np.pad(model.explained_variance_ratio_, (0, missing))
+
+
+def tsne(codes: np.ndarray, *, perplexity: float) -> np.ndarray:
+    """t-SNE map of `codes`, (N, D), not standardised → (N, 2), float32, in no particular unit.
+
+    It starts from the PCA map: a random start would scatter the classes differently with each seed.
+    """
+    points, _ = pca(codes)
+    start = (points / points[:, 0].std() * 1e-4).astype(np.float32)  # scikit-learn's own scale
+    model = TSNE(n_components=2, perplexity=perplexity, init=start, learning_rate="auto", random_state=0)
+    return model.fit_transform(codes.astype(np.float32))
+
+
+def random_codes(codes: np.ndarray, count: int, *, box: float, seed: int = 0) -> np.ndarray:
+    """`count` codes drawn as the report does: (count, D), float32.
+
+    Uniform, in each dimension, between the smallest and the largest value over all `codes`, (N, D), and all
+    their dimensions, times `box` (0.6 for the report's AE and VAE, 1.0 for its DAE).
+    """
+    low, high = codes.min() * box, codes.max() * box
+    return np.random.default_rng(seed).uniform(low, high, (count, codes.shape[1])).astype(np.float32)
+
+
+def centroids(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean code of each class: codes (N, D), labels (N,) in [0, 10) → (10, D)."""
+    return np.stack([codes[labels == label].mean(0) for label in range(10)])

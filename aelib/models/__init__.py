@@ -1,0 +1,5 @@
+"""The models of the report."""
+
+from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
+
+__all__ = ["AutoencoderConfig", "SymmetricAutoencoder"]

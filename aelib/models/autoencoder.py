@@ -1,0 +1,143 @@
+"""The symmetric convolutional autoencoder (report, Section 2.1 and Table 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aelib.errors import AelibError
+from aelib.models.layers import Conv, conv_stack, linear_block, stage_sizes, transposed_stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Shape of a symmetric autoencoder; the defaults are the values of Table 2.
+
+    Attributes:
+        conv: (kernel, stride, padding) of each convolution, in pixels.
+        channels: output channels of each convolution, at least 1.
+        linear_units: width of the linear block between convolutions and codes, at least 1.
+        latent_dim: number of latent units, at least 1.
+        instance_norm: whether each convolution is followed by instance normalisation.
+        dropout: probability of a linear unit to be dropped, in [0, 1).
+
+    Raises:
+        AelibError: a value is out of range, or the convolutions do not fit a 28×28 image.
+    """
+
+    conv: tuple[Conv, ...] = (Conv(3, 2, 1), Conv(3, 2, 1), Conv(3, 1, 0))
+    channels: tuple[int, ...] = (32, 32, 64)
+    linear_units: int = 256
+    latent_dim: int = 30
+    instance_norm: bool = True
+    dropout: float = 0.16
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "conv", tuple(Conv(*_triple(conv)) for conv in _sequence("conv", self.conv)))
+        object.__setattr__(self, "channels", tuple(_sequence("channels", self.channels)))
+        for channel in self.channels:
+            _at_least_one("each of channels", channel)
+        if not self.conv or len(self.conv) != len(self.channels):
+            raise AelibError(
+                f"conv has {len(self.conv)} layers and channels has {len(self.channels)}: give both one entry a layer"
+            )
+        _at_least_one("linear_units", self.linear_units)
+        _at_least_one("latent_dim", self.latent_dim)
+        if not isinstance(self.instance_norm, bool):
+            raise AelibError(f"instance_norm must be True or False, not {self.instance_norm!r}")
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+            raise AelibError(f"dropout must be a probability in [0, 1), not {self.dropout!r}")
+        _ = self.sizes
+
+    @property
+    def sizes(self) -> list[int]:
+        """Image heights through the encoder, for example `[28, 14, 7, 5]`."""
+        return stage_sizes(self.conv, instance_norm=self.instance_norm)
+
+    @property
+    def features(self) -> int:
+        """Length of the flattened output of the convolutional part, for example 1600."""
+        return self.channels[-1] * self.sizes[-1] ** 2
+
+
+class SymmetricAutoencoder(nn.Module):
+    """An encoder and the decoder that mirrors it, trained to give back what it was given.
+
+    Args:
+        config: the shape; Table 2 by default.
+    """
+
+    def __init__(self, config: AutoencoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or AutoencoderConfig()
+        side = config.sizes[-1]
+        self.features = conv_stack(config.conv, config.channels, instance_norm=config.instance_norm)
+        self.hidden = linear_block(config.features, config.linear_units, config.dropout)
+        self.latent = nn.Linear(config.linear_units, config.latent_dim)
+        self.decoder = nn.Sequential(
+            linear_block(config.latent_dim, config.linear_units, config.dropout),
+            linear_block(config.linear_units, config.features, config.dropout),
+            nn.Unflatten(1, (config.channels[-1], side, side)),
+            transposed_stack(config.conv, config.channels, instance_norm=config.instance_norm),
+        )
+
+    def encode(self, images: Tensor) -> Tensor:
+        """images: (B, 1, 28, 28), in [0, 1] → codes: (B, latent_dim)."""
+        features = self.features(images)  # (B, channels[-1], h, h)
+        return self.latent(self.hidden(features.flatten(1)))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes: (B, latent_dim) → images: (B, 1, 28, 28), in [0, 1]."""
+        # The sigmoid in float32: near white, bfloat16 has steps of 1/256.
+        return torch.sigmoid(self.decoder(codes).float())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstructions, (B, 1, 28, 28), of images, (B, 1, 28, 28); both in [0, 1]."""
+        return self.decode(self.encode(images))
+
+    def corrupt(self, images: Tensor) -> Tensor:
+        """What the encoder sees of `images` in training; here the images themselves."""
+        return images
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Per-image terms, each (B,); training minimises the mean of `"loss"`.
+
+        Args:
+            images: (B, 1, 28, 28), in [0, 1]; also the target.
+            labels: (B,), unused: the training is unsupervised.
+
+        Returns:
+            `"loss"`: squared error, mean over the pixels of each image.
+        """
+        inputs = self.corrupt(images) if self.training else images
+        return {"loss": squared_error(self(inputs), images)}
+
+
+def squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Squared error of each image, mean over its pixels: two (B, 1, 28, 28) → (B,)."""
+    return F.mse_loss(reconstructions, images, reduction="none").flatten(1).mean(1)
+
+
+def _sequence(name: str, value: object) -> Sequence:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise AelibError(f"{name} must be a list with one entry a layer, not {value!r}")
+    return value
+
+
+def _triple(conv: object) -> Sequence[int]:
+    if not isinstance(conv, Sequence) or len(conv) != 3 or not all(_is_int(number) for number in conv):
+        raise AelibError(f"each of conv must be three whole numbers (kernel, stride, padding), not {conv!r}")
+    return conv
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _at_least_one(name: str, value: object) -> None:
+    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise AelibError(f"{name} must be a whole number of at least 1, not {value!r}")

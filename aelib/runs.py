@@ -1,0 +1,267 @@
+"""One training run on disk: complete or absent, checked by SHA-256, written by one process at a time.
+
+`results/<profile>/<experiment>-<first 8 of the fingerprint>/` holds
+
+- `config.json`: all that decides the result, and `weights.safetensors`: the best epoch's weights;
+- `history.csv`: one row an epoch; `metrics.json`: computed from the stored weights;
+- `arrays.safetensors`: what took long to compute and the figures need;
+- `provenance.json`: commit, versions, hardware, time;
+- `SHA256SUMS`: a checksum of each, as `sha256sum --check` reads it.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from aelib.errors import AelibError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout that aelib runs from, where it runs from one."""
+
+CHECKSUMS = "SHA256SUMS"
+FILES = ("config.json", "weights.safetensors", "history.csv", "metrics.json", "arrays.safetensors", "provenance.json")
+
+
+def results_folder() -> Path:
+    """Where runs are kept: `$AELIB_RESULTS`, else `results/` in the checkout, else `results/` here."""
+    if given := os.environ.get("AELIB_RESULTS"):
+        return Path(given).expanduser()
+    return (ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()) / "results"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What one run leaves behind.
+
+    Attributes:
+        config: all that decides the result, as JSON values.
+        weights: the model's state dict.
+        history: one dict an epoch, all with the same keys.
+        metrics: numbers by name.
+        arrays: tensors by name.
+        provenance: how, where and when it was made, as JSON values.
+    """
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    history: list[dict[str, float]]
+    metrics: dict[str, float]
+    arrays: dict[str, Tensor]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run(Contents):
+    """A complete run, read back and verified from `path`; `checksum` stands for all its files."""
+
+    path: Path
+    checksum: str
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of `config` in one canonical spelling."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def run_path(folder: Path, experiment: str, config: dict[str, Any]) -> Path:
+    """The place in `folder` of the run of `experiment` with `config`."""
+    return folder / f"{experiment}-{fingerprint(config)[:8]}"
+
+
+def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False) -> Run:
+    """The run at `path`; made by `make` if it is not there, or if `again`.
+
+    `make` gets a folder to work in, which it finds as it left it if it was killed. Of two processes that ask for
+    the same run, one makes it and the other waits for it.
+
+    Raises:
+        AelibError: the run is damaged, or its folder cannot be written.
+    """
+    if path.exists() and not again:
+        return load(path)
+    with _workspace(path) as workspace:
+        if not path.exists() or again:
+            _publish(make(workspace), workspace, path)
+    return load(path)
+
+
+def load(path: Path) -> Run:
+    """Read the run at `path` and verify every file of it.
+
+    Raises:
+        AelibError: a file is missing, truncated, altered, or belongs to another run.
+    """
+    checksums = _read_checksums(path)
+    content = {}
+    for name in FILES:
+        try:
+            content[name] = (path / name).read_bytes()
+        except FileNotFoundError:
+            content[name] = b""
+        if hashlib.sha256(content[name]).hexdigest() != checksums.get(name):
+            raise _damaged(path, f"{name} is missing, truncated or altered")
+    config = json.loads(content["config.json"])
+    if not path.name.endswith(fingerprint(config)[:8]):
+        raise _damaged(path, "config.json belongs to another run")
+    run = Run(
+        config=config,
+        weights=safetensors.torch.load(content["weights.safetensors"]),
+        history=_from_csv(content["history.csv"].decode()),
+        metrics=json.loads(content["metrics.json"]),
+        arrays=safetensors.torch.load(content["arrays.safetensors"]),
+        provenance=json.loads(content["provenance.json"]),
+        path=path,
+        checksum=hashlib.sha256((path / CHECKSUMS).read_bytes()).hexdigest(),
+    )
+    _note_as_read(run)
+    return run
+
+
+def checksum(path: Path) -> str | None:
+    """What `Run.checksum` would be, without reading the run; None where there is none."""
+    try:
+        return hashlib.sha256((path / CHECKSUMS).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def _damaged(path: Path, what: str) -> AelibError:
+    return AelibError(f"run {path}: {what}; restore it from git, or delete the folder to have it trained again")
+
+
+def _read_checksums(path: Path) -> dict[str, str]:
+    try:
+        lines = (path / CHECKSUMS).read_text().splitlines()
+    except FileNotFoundError as error:
+        raise _damaged(path, f"{CHECKSUMS} is missing") from error
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def _note_as_read(run: Run) -> None:
+    # The book driver executes a chapter again when a run that it read has changed; so it must know which.
+    if log := os.environ.get("AELIB_RUNS_READ"):
+        with open(log, "a") as file:
+            file.write(json.dumps([str(run.path), run.checksum]) + "\n")
+
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+
+@contextmanager
+def _workspace(path: Path) -> Iterator[Path]:
+    """A folder to work in, for one process at a time."""
+    workspace = path.with_name(f".{path.name}.partial")
+    # Held by the system on behalf of the process: a killed one leaves no lock behind.
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"aelib: another process is making {path.name}: waiting for it", file=sys.stderr)
+            lock.acquire()
+        try:
+            workspace.mkdir(exist_ok=True)
+            yield workspace
+        finally:
+            lock.release()
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise AelibError(
+            f"{error.filename or path.parent} cannot be written ({error.strerror}): "
+            "make room or name another folder in AELIB_RESULTS; what is done is kept"
+        ) from error
+
+
+def _publish(contents: Contents, workspace: Path, path: Path) -> None:
+    """Write a run beside its place, then move it there in one step."""
+    draft = path.with_name(f".{path.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    encoded = {
+        "config.json": _to_json(contents.config),
+        "weights.safetensors": safetensors.torch.save(contents.weights),
+        "history.csv": _to_csv(contents.history).encode(),
+        "metrics.json": _to_json(contents.metrics),
+        "arrays.safetensors": safetensors.torch.save(contents.arrays),
+        "provenance.json": _to_json(contents.provenance),
+    }
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in encoded.items())
+    for name, content in [*encoded.items(), (CHECKSUMS, sums.encode())]:
+        with (draft / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(draft, path)
+    shutil.rmtree(workspace)
+
+
+def _to_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _to_csv(rows: list[dict[str, float]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _from_csv(text: str) -> list[dict[str, float]]:
+    return [
+        {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, versions, hardware and date of the present process, as JSON values."""
+    packages = ("torch", "pytorch-lightning", "numpy", "scikit-learn")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "aelib")),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in packages},
+        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
+    }
+
+
+def _git(*command: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,364 @@
+"""Training any model of aelib: fit, resume, early stopping, learning-rate finder, precision and compilation.
+
+A model is an `nn.Module` whose `losses(images, labels)` gives a dict of per-image terms, each (B,); the mean of
+`"loss"` is minimised, and the mean of every term is recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+from pytorch_lightning.tuner import Tuner
+from torch import Tensor, nn
+
+from aelib import checkpoints
+from aelib.data import GarmentsDataModule, epoch_seed
+from aelib.errors import AelibError
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "adamax": torch.optim.Adamax}
+SGD_MOMENTUM = 0.91
+"""The report's; Adam and Adamax keep PyTorch's defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is trained; the defaults are those of the report's autoencoders (Table 2).
+
+    Attributes:
+        optimizer: `"adam"`, `"sgd"` or `"adamax"`.
+        learning_rate: above 0, or None to have the learning-rate finder choose it.
+        weight_decay: the report's L2 penalty, at least 0.
+        max_epochs: at least 1.
+        patience: epochs without an improvement of `min_delta` of the validation loss before training stops.
+        min_delta: at least 0, in units of the loss.
+
+    Raises:
+        AelibError: a value is out of range.
+    """
+
+    optimizer: str = "adamax"
+    learning_rate: float | None = 0.0083176
+    weight_decay: float = 5.27e-7
+    max_epochs: int = 200
+    patience: int = 10
+    min_delta: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise AelibError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
+        if self.learning_rate is not None and not (_is_number(self.learning_rate) and 0 < self.learning_rate <= 1):
+            raise AelibError(
+                f"learning_rate must be a number in (0, 1], or None to have it found, not {self.learning_rate!r}"
+            )
+        for name in ("weight_decay", "min_delta"):
+            value = getattr(self, name)
+            if not (_is_number(value) and 0 <= value < float("inf")):
+                raise AelibError(f"{name} must be a number of at least 0, not {value!r}")
+        for name in ("max_epochs", "patience"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+                raise AelibError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the machine offers a training: device, precision of the training step, compilation."""
+
+    device: str
+    bf16: bool
+    compiled: bool
+
+
+COMPILE_FROM_STEPS = 3000
+"""Compilation costs about 25 s on two cores and saves 9 ms a step: it pays from here on."""
+
+
+def choose_engine(steps: int) -> Engine:
+    """The quickest engine here for a training of at most `steps` steps.
+
+    Validation and test always run in float32, uncompiled: a metric does not depend on the engine.
+    """
+    if torch.cuda.is_available():
+        return Engine("cuda", torch.cuda.is_bf16_supported(), steps >= COMPILE_FROM_STEPS and _has_compiler())
+    # Where the processor has no bf16 instructions they are emulated, slower than float32.
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return Engine("cpu", bf16, steps >= COMPILE_FROM_STEPS and _has_compiler())
+
+
+@cache
+def _has_compiler() -> bool:
+    """Whether torch.compile finds the C++ compiler it needs; says so, once, where it does not."""
+    found = platform.system() == "Linux" and shutil.which(os.environ.get("CXX", "g++")) is not None
+    if not found:
+        print("aelib: no C++ compiler here: training without torch.compile, about a quarter slower", file=sys.stderr)
+    return found
+
+
+@dataclass(frozen=True)
+class LearningRateCurve:
+    """What the learning-rate finder saw (Figure 13), and what it suggests.
+
+    Attributes:
+        learning_rates: one a step, rising exponentially from 1e-8 to 1.
+        losses: training loss after each, smoothed with factor 0.98.
+        suggestion: the learning rate where the loss falls most steeply.
+    """
+
+    learning_rates: list[float]
+    losses: list[float]
+    suggestion: float
+
+
+@dataclass(frozen=True)
+class History:
+    """The course of a training.
+
+    Attributes:
+        rows: one dict an epoch: `epoch` (from 1), `learning_rate`, then `train_<term>` and `validation_<term>`,
+            means over the images.
+        best_epoch: the epoch with the lowest `validation_loss`, whose weights the model has.
+        pictures: (epochs, 28, 28), uint8: the model's output for one image after each epoch; empty without.
+        seconds: wall-clock time of each epoch, over all sittings.
+        engine: what the training ran on.
+        curve: the learning-rate finder's, where it was asked.
+    """
+
+    rows: list[dict[str, float]]
+    best_epoch: int
+    pictures: Tensor
+    seconds: list[float]
+    engine: Engine
+    curve: LearningRateCurve | None
+
+
+class _Training(pl.LightningModule):
+    """Any model of aelib as Lightning wants it."""
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, engine: Engine, seed: int) -> None:
+        super().__init__()
+        self.model, self.config, self.engine, self.seed = model, config, engine, seed
+        self.learning_rate = config.learning_rate
+        # Evaluation stays uncompiled: its odd last batch would compile a second time.
+        self._training_losses = torch.compile(model.losses) if engine.compiled else model.losses
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            # Dropout and noise depend on seed and epoch alone, so that a resumed run repeats them.
+            torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.engine.bf16):
+            terms = self._training_losses(*batch)
+        return self._record("train", terms, len(batch[0]))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._record("validation", self.model.losses(*batch), len(batch[0]))
+
+    def _record(self, stage: str, terms: dict[str, Tensor], size: int) -> Tensor:
+        means = {f"{stage}_{name}": term.mean() for name, term in terms.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=size)
+        return means[f"{stage}_loss"]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        options = {"momentum": SGD_MOMENTUM} if self.config.optimizer == "sgd" else {}
+        # The finder overwrites the rate; it only needs some optimiser to start from.
+        rate = self.learning_rate or 1e-8
+        return OPTIMIZERS[self.config.optimizer](parameters, lr=rate, weight_decay=self.config.weight_decay, **options)
+
+
+class _Recorder(Checkpoint):
+    """Keeps the history and the best weights, and writes a checkpoint after every epoch.
+
+    A `Checkpoint` callback runs after early stopping has made up its mind, so that what is written is whole.
+    """
+
+    def __init__(self, path: Path, picture: Tensor | None) -> None:
+        self.path, self.picture = path, picture
+        self.rows: list[dict[str, float]] = []
+        self.seconds: list[float] = []
+        self.pictures: list[Tensor] = []
+        self.best_epoch = 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.curve: LearningRateCurve | None = None
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, _Training)
+        row = {"epoch": trainer.current_epoch + 1, "learning_rate": float(pl_module.learning_rate or 0)}
+        row |= {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append(row)
+        if np.isfinite(row["validation_loss"]) and (
+            not self.best_epoch or row["validation_loss"] < self.rows[self.best_epoch - 1]["validation_loss"]
+        ):
+            self.best_epoch = int(row["epoch"])
+            self.best_weights = {name: value.cpu().clone() for name, value in pl_module.model.state_dict().items()}
+        if self.picture is not None:
+            self.pictures.append(_picture(pl_module.model, self.picture.to(pl_module.device)))
+        self.seconds.append(time.perf_counter() - self._started)
+        trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("rows", "seconds", "pictures", "best_epoch", "best_weights")
+        curve = vars(self.curve) if self.curve else None
+        return {name: getattr(self, name) for name in names} | {"curve": curve}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        curve = state_dict["curve"]
+        vars(self).update(state_dict, curve=LearningRateCurve(**curve) if curve else None)
+
+
+@torch.no_grad()
+def _picture(model: nn.Module, image: Tensor) -> Tensor:
+    """The output of `model` for one image, (1, 1, 28, 28) in [0, 1], as (28, 28), uint8."""
+    training = model.training
+    model.eval()
+    output = model(image)
+    model.train(training)
+    return (output[0, 0] * 255).round().to(torch.uint8).cpu()
+
+
+class _PlainCheckpoints(CheckpointIO):
+    """Lightning's checkpoints as safetensors and JSON: nothing in them can run."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        checkpoints.save(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return checkpoints.load(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def _trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
+    # Lightning's advice (loader workers, GPU present but unused) does not apply to a set that is in memory.
+    for name in ("pytorch_lightning", "lightning_fabric", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=name)
+    return pl.Trainer(
+        accelerator="gpu" if engine.device == "cuda" else engine.device,
+        devices=1,
+        default_root_dir=folder,
+        plugins=[_PlainCheckpoints()],
+        logger=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+def find_learning_rate(
+    model: nn.Module, data: GarmentsDataModule, config: TrainingConfig, *, seed: int, folder: Path, engine: Engine
+) -> LearningRateCurve:
+    """Lightning's learning-rate range test (report, Appendix): 100 steps from 1e-8 to 1, stopped at 4 × the best loss.
+
+    `model` comes back as it was.
+
+    Raises:
+        AelibError: the losses were not finite long enough to suggest anything.
+    """
+    module = _Training(model, config, engine, seed)
+    trainer = _trainer(folder, engine, max_epochs=-1, callbacks=[])
+    # The finder draws its progress bar come what may; it belongs in a terminal only.
+    with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
+        finder = Tuner(trainer).lr_find(module, datamodule=data, update_attr=False)
+    assert finder is not None
+    rates, losses = np.array(finder.results["lr"]), np.array(finder.results["loss"])
+    # Steepest per step, that is, per decade: Lightning's own suggestion divides by the step in the rate itself
+    # and so falls for the noise at its tiny first values.
+    kept = slice(10, -1)  # the first 10 and the last 1 say little
+    slope = np.gradient(losses[kept]) if len(losses) >= 13 else np.full(1, np.nan)
+    if not np.isfinite(slope).any():
+        raise AelibError("the learning-rate finder saw no finite loss: give a learning_rate")
+    suggestion = float(rates[kept][np.nanargmin(slope)])
+    return LearningRateCurve(rates.tolist(), losses.tolist(), suggestion)
+
+
+def fit(
+    model: nn.Module,
+    data: GarmentsDataModule,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    folder: Path,
+    picture: Tensor | None = None,
+) -> History:
+    """Train `model` until the validation loss no longer falls; leaves the best epoch's weights in it.
+
+    Writes `folder/checkpoint` after every epoch and goes on from it where it is there: a training that was killed
+    and started again ends with the same bits as one that was not.
+
+    Args:
+        picture: (1, 1, 28, 28), in [0, 1]: an image whose reconstruction is kept after every epoch.
+
+    Raises:
+        AelibError: the training diverged, or the checkpoint is damaged.
+    """
+    engine = choose_engine(config.max_epochs * len(data.train_dataloader()))
+    module = _Training(model, config, engine, seed)
+    path = folder / "checkpoint"
+    recorder = _Recorder(path, picture)
+    stopping = EarlyStopping("validation_loss", patience=config.patience, min_delta=config.min_delta)
+    trainer = _trainer(folder, engine, max_epochs=config.max_epochs, callbacks=[stopping, recorder])
+    finished = False
+    if path.exists():
+        states = checkpoints.load(path)["callbacks"]
+        recorder.load_state_dict(states[recorder.state_key])
+        stopping.load_state_dict(states[stopping.state_key])
+        # Lightning does not remember that it had decided to stop.
+        finished = (
+            stopping.stopping_reason != EarlyStoppingReason.NOT_STOPPED or len(recorder.rows) >= config.max_epochs
+        )
+    elif config.learning_rate is None:
+        recorder.curve = find_learning_rate(model, data, config, seed=seed, folder=folder, engine=engine)
+    if recorder.curve:
+        module.learning_rate = recorder.curve.suggestion
+    if not finished:
+        trainer.fit(module, datamodule=data, ckpt_path=path if path.exists() else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+    last = recorder.rows[-1]
+    if not np.isfinite(last["validation_loss"]):
+        raise AelibError(
+            f"the training diverged in epoch {last['epoch']} at learning rate {module.learning_rate:.3g}: "
+            "take a smaller learning_rate"
+        )
+    model.load_state_dict(recorder.best_weights)
+    model.eval()
+    pictures = torch.stack(recorder.pictures) if recorder.pictures else torch.empty(0, 28, 28, dtype=torch.uint8)
+    return History(recorder.rows, recorder.best_epoch, pictures, recorder.seconds, engine, recorder.curve)
+
+
+def peak_memory() -> int:
+    """The largest resident memory of this process so far, in bytes."""
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
