@@ -10,7 +10,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from aelib.errors import AelibError
@@ -42,10 +42,12 @@ def load(path: Path) -> Any:
     Raises:
         AelibError: the file is truncated or altered.
     """
+    # Read at once: safetensors opens a path twice, and a training may replace the file in between.
+    content = path.read_bytes()
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header["__metadata__"]
         if metadata["sha256"] != _digest(metadata["tree"], tensors):
             raise ValueError("checksum")
         return _unflatten(json.loads(metadata["tree"]), tensors)

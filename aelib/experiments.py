@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from aelib import data, latent, runs, synthetic, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
@@ -85,6 +84,11 @@ EXPERIMENTS = {
 }
 
 
+def find_profile(name: str) -> Profile:
+    """The profile of that name, or an error that names them all."""
+    return PROFILES[_known("profile", name, PROFILES)]
+
+
 def obtain(
     name: str, *, profile: str = "report", seed: int = 0, folder: Path | None = None, again: bool = False, **parameters
 ) -> Run:
@@ -102,8 +106,8 @@ def obtain(
         AelibError: a name is unknown or a value out of range (found out before any work), the run is damaged,
             the data cannot be had, or the training diverged.
     """
-    chosen = _choose(PROFILES, "profile", profile)
-    experiment = configure(_choose(EXPERIMENTS, "experiment", name), **parameters)
+    chosen = find_profile(profile)
+    experiment = configure(EXPERIMENTS[_known("experiment", name, EXPERIMENTS)], **parameters)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise AelibError(f"seed must be a whole number in [0, 2³²), not {seed!r}")
     if chosen.max_epochs:
@@ -135,8 +139,7 @@ def configure(experiment: Experiment, **parameters) -> Experiment:
     parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in ("model", "training")}
     known = sorted(set().union(*parts.values()))
     for parameter in parameters:
-        if parameter not in known:
-            raise AelibError(f"unknown parameter {parameter!r}{_nearest(parameter, known)}")
+        _known("parameter", parameter, known)
     changes = {
         part: replace(getattr(experiment, part), **{name: parameters[name] for name in names & parameters.keys()})
         for part, names in parts.items()
@@ -144,15 +147,13 @@ def configure(experiment: Experiment, **parameters) -> Experiment:
     return replace(experiment, **changes)
 
 
-def _choose(choices: dict[str, Any], what: str, name: str) -> Any:
-    if name not in choices:
-        raise AelibError(f"{what} must be one of {', '.join(choices)}, not {name!r}{_nearest(name, choices)}")
-    return choices[name]
-
-
-def _nearest(name: object, known: Any) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}"
+def _known(what: str, name: object, choices: Iterable[str]) -> str:
+    """`name` if it is one of `choices`; else an error that says which they are, and which is nearest."""
+    if isinstance(name, str) and name in choices:
+        return name
+    near = difflib.get_close_matches(str(name), choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise AelibError(f"{what} must be one of {', '.join(choices)}, not {name!r}{hint}")
 
 
 def _plain(value: Any) -> Any:
@@ -222,8 +223,9 @@ class Trained:
     """A run with its model, and the test images as that model sees them.
 
     Attributes:
+        run: weights, history and metrics.
         model: with the run's weights, in evaluation mode.
-        images: (M, 1, 28, 28), in [0, 1].
+        images: (M, 28, 28), in [0, 1].
         labels: (M,), in [0, 10).
         codes: (M, latent_dim).
         notice: marks what does not come from the report profile; empty otherwise.
@@ -231,7 +233,7 @@ class Trained:
 
     run: Run
     model: SymmetricAutoencoder
-    images: Tensor
+    images: np.ndarray
     labels: np.ndarray
     codes: np.ndarray
     notice: str
@@ -240,3 +242,14 @@ class Trained:
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """codes: (N, latent_dim) → images: (N, 28, 28), in [0, 1]."""
         return self.model.decode(torch.from_numpy(codes).float())[:, 0].numpy()
+
+
+def open_run(run: Run) -> Trained:
+    """`run` with its model and its test images, for looking at."""
+    experiment, chosen = EXPERIMENTS[run.config["experiment"]], PROFILES[run.path.parent.name]
+    model = experiment.model_class(type(experiment.model)(**run.config["model"]))
+    model.load_state_dict(run.weights)
+    module = GarmentsDataModule(chosen.garments(), chosen.split)
+    codes, labels = encode(model, module)
+    images = module.garments.test_images[: chosen.split.test, 0].numpy() / np.float32(255)
+    return Trained(run=run, model=model, images=images, labels=labels, codes=codes, notice=chosen.notice)

@@ -125,16 +125,23 @@ def load(path: Path) -> Run:
         raise _damaged(path, "config.json belongs to another run")
     run = Run(
         config=config,
-        weights=safetensors.torch.load(content["weights.safetensors"]),
+        weights=_tensors(path, "weights.safetensors", content),
         history=_from_csv(content["history.csv"].decode()),
         metrics=json.loads(content["metrics.json"]),
-        arrays=safetensors.torch.load(content["arrays.safetensors"]),
+        arrays=_tensors(path, "arrays.safetensors", content),
         provenance=json.loads(content["provenance.json"]),
         path=path,
         checksum=hashlib.sha256((path / CHECKSUMS).read_bytes()).hexdigest(),
     )
     _note_as_read(run)
     return run
+
+
+def _tensors(path: Path, name: str, content: dict[str, bytes]) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content[name])
+    except safetensors.SafetensorError as error:
+        raise _damaged(path, f"{name} is not a safetensors file") from error
 
 
 def checksum(path: Path) -> str | None:

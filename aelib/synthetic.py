@@ -18,7 +18,7 @@ _SCALE = 4  # drawn larger, then averaged down: soft edges
 
 # One silhouette a class, in the order of `data.CLASSES`: polygons in pixels of a 28×28 image, the second and
 # later ones darker or cut out, each as (shade, points); shade 0 cuts.
-_BODY = [(9, 3), (12, 5), (16, 5), (19, 3), (20, 26), (8, 26)]
+_BODY: list[tuple[float, float]] = [(9, 3), (12, 5), (16, 5), (19, 3), (20, 26), (8, 26)]
 _SILHOUETTES: list[list[tuple[float, list[tuple[float, float]]]]] = [
     [(1.0, _BODY), (0.9, [(9, 3), (2, 9), (5, 13), (9, 9)]), (0.9, [(19, 3), (26, 9), (23, 13), (19, 9)])],
     [(1.0, [(9, 2), (19, 2), (20, 26), (15.5, 26), (14, 9), (12.5, 26), (8, 26)])],

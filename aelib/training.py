@@ -1,7 +1,7 @@
 """Training any model of aelib: fit, resume, early stopping, learning-rate finder, precision and compilation.
 
-A model is an `nn.Module` whose `losses(images, labels)` gives a dict of per-image terms, each (B,); the mean of
-`"loss"` is minimised, and the mean of every term is recorded.
+Lightning does the work; what it lacks is here: checkpoints without pickle, and a resumed training that ends with the
+same bits as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.tuner import Tuner
-from torch import Tensor, nn
+from torch import Tensor
 
 from aelib import checkpoints
 from aelib.data import GarmentsDataModule, epoch_seed
 from aelib.errors import AelibError
+from aelib.models import Model
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "adamax": torch.optim.Adamax}
 SGD_MOMENTUM = 0.91
@@ -158,7 +159,7 @@ class History:
 class _Training(pl.LightningModule):
     """Any model of aelib as Lightning wants it."""
 
-    def __init__(self, model: nn.Module, config: TrainingConfig, engine: Engine, seed: int) -> None:
+    def __init__(self, model: Model, config: TrainingConfig, engine: Engine, seed: int) -> None:
         super().__init__()
         self.model, self.config, self.engine, self.seed = model, config, engine, seed
         self.learning_rate = config.learning_rate
@@ -236,7 +237,7 @@ class _Recorder(Checkpoint):
 
 
 @torch.no_grad()
-def _picture(model: nn.Module, image: Tensor) -> Tensor:
+def _picture(model: Model, image: Tensor) -> Tensor:
     """The output of `model` for one image, (1, 1, 28, 28) in [0, 1], as (28, 28), uint8."""
     training = model.training
     model.eval()
@@ -277,7 +278,7 @@ def _trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
 
 
 def find_learning_rate(
-    model: nn.Module, data: GarmentsDataModule, config: TrainingConfig, *, seed: int, folder: Path, engine: Engine
+    model: Model, data: GarmentsDataModule, config: TrainingConfig, *, seed: int, folder: Path, engine: Engine
 ) -> LearningRateCurve:
     """Lightning's learning-rate range test (report, Appendix): 100 steps from 1e-8 to 1, stopped at 4 × the best loss.
 
@@ -304,7 +305,7 @@ def find_learning_rate(
 
 
 def fit(
-    model: nn.Module,
+    model: Model,
     data: GarmentsDataModule,
     config: TrainingConfig,
     *,

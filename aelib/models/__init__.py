@@ -1,5 +1,6 @@
 """The models of the report."""
 
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
+from aelib.models.base import Model
 
-__all__ = ["AutoencoderConfig", "SymmetricAutoencoder"]
+__all__ = ["AutoencoderConfig", "Model", "SymmetricAutoencoder"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aelib.errors import AelibError
+from aelib.models.base import Model
 from aelib.models.layers import Conv, conv_stack, linear_block, stage_sizes, transposed_stack
 
 
@@ -64,7 +65,7 @@ class AutoencoderConfig:
         return self.channels[-1] * self.sizes[-1] ** 2
 
 
-class SymmetricAutoencoder(nn.Module):
+class SymmetricAutoencoder(Model):
     """An encoder and the decoder that mirrors it, trained to give back what it was given.
 
     Args:
@@ -104,14 +105,9 @@ class SymmetricAutoencoder(nn.Module):
         return images
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Per-image terms, each (B,); training minimises the mean of `"loss"`.
+        """`"loss"`: squared error of the reconstruction, mean over the pixels of each image, (B,).
 
-        Args:
-            images: (B, 1, 28, 28), in [0, 1]; also the target.
-            labels: (B,), unused: the training is unsupervised.
-
-        Returns:
-            `"loss"`: squared error, mean over the pixels of each image.
+        The images, (B, 1, 28, 28) in [0, 1], are also the target; the labels are not used.
         """
         inputs = self.corrupt(images) if self.training else images
         return {"loss": squared_error(self(inputs), images)}

@@ -1,0 +1,48 @@
+# Two commands for a newcomer: `make book` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+PROFILE ?= report
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: help setup data book test lint retrain bench serve clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(READY)  ## virtual environment, locked requirements, aelib
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {sys.version.split()[0]}: make PYTHON=/path/to/another")'
+	@rm -f $@
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+data: $(READY)  ## find or fetch FashionMNIST, and verify it
+	@$(BIN)/aelib data
+
+book: $(READY)  ## execute the chapters and render the book (PROFILE=report, quick or smoke)
+	@$(BIN)/aelib book --profile $(PROFILE)
+
+test: $(READY)  ## the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+retrain: $(READY)  ## train every experiment from scratch (PROFILE=report, quick or smoke)
+	@$(BIN)/aelib train --again --profile $(PROFILE)
+
+bench: $(READY)  ## measure, side by side
+	$(BIN)/python benchmarks/training.py
+
+serve: $(READY)  ## show the built book on http://localhost:8000
+	$(BIN)/python -m http.server --bind localhost --directory _build/html 8000
+
+clean:  ## remove what was built; runs, data and the environment stay
+	rm -rf _build

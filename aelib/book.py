@@ -1,0 +1,314 @@
+"""Build the book: papermill executes the chapters, jupyter-book renders them, the built HTML is checked.
+
+`_build/executed/<profile>/` keeps each executed chapter beside a stamp of all that it depends on, so that a chapter
+is executed again only if its code, its parameters, aelib, the lock or a run that it read has changed. Captions
+and prose come from the source at every build.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import yaml
+from filelock import FileLock, Timeout
+from nbformat import NotebookNode
+
+from aelib import runs
+from aelib.errors import AelibError
+
+
+@dataclass(frozen=True)
+class Execution:
+    """The stamp of one executed chapter.
+
+    Attributes:
+        key: digest of its code, its parameters, aelib and the lock.
+        runs: path and checksum of each run that it read.
+        seconds: that it took.
+    """
+
+    key: str
+    runs: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table that a build ends with."""
+
+    chapter: str
+    outcome: str
+    seconds: float
+
+
+def build(root: Path, *, profile: str, notice: str) -> list[Line]:
+    """Execute what has to be executed and render the book of `root` into `_build/html`.
+
+    The book that was there stays until the new one is whole and has passed `check`.
+
+    Args:
+        root: folder with `_toc.yml`, `_config.yml` and `book/`.
+        profile: given to every chapter as its parameter `profile`.
+        notice: shown on top of each page, if there is one.
+
+    Raises:
+        AelibError: a cell failed, jupyter-book warned, or the HTML has a fault; each is named.
+    """
+    output = root / "_build"
+    output.mkdir(exist_ok=True)
+    try:
+        lock = FileLock(output / ".lock", timeout=0).acquire()
+    except Timeout:
+        raise AelibError(f"another process is building the book in {output}: wait for it to end") from None
+    with lock:
+        stage = output / "stage"
+        shutil.rmtree(stage, ignore_errors=True)
+        shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
+        shutil.copy(root / "_toc.yml", stage)
+        config = yaml.safe_load((root / "_config.yml").read_text())
+        if notice:
+            config.setdefault("html", {})["announcement"] = notice
+        (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+        lines, executions = [], {}
+        for chapter in chapters(root):
+            line, executions[chapter], notebook = _chapter(root, chapter, output / "executed" / profile, profile)
+            lines.append(line)
+            nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
+        (stage / "book" / "_build_table.md").write_text(_build_table(executions))
+        lines.append(_render(stage, output))
+    return lines
+
+
+def chapters(root: Path) -> list[str]:
+    """Names of the notebooks of `book/` that `_toc.yml` lists, in its order."""
+
+    def files(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from (value for key, value in node.items() if key in ("root", "file"))
+            node = [*node.values()]
+        if isinstance(node, list):
+            for item in node:
+                yield from files(item)
+
+    names = [Path(name) for name in files(yaml.safe_load((root / "_toc.yml").read_text()))]
+    return [name.name for name in names if (root / name).with_suffix(".ipynb").exists()]
+
+
+def _chapter(root: Path, name: str, folder: Path, profile: str) -> tuple[Line, Execution, NotebookNode]:
+    """Execute a chapter if it has to be; returns its source with the outputs of its last execution."""
+    source = nbformat.read(root / "book" / f"{name}.ipynb", as_version=4)
+    parameters = {"profile": profile}
+    key = _key(root, source, parameters)
+    stamp, executed = folder / f"{name}.json", folder / f"{name}.ipynb"
+    why, execution = _reason(stamp, executed, key)
+    if why:
+        # Gone first: were this build killed, the old stamp would vouch for a half-written notebook.
+        stamp.unlink(missing_ok=True)
+        execution = _execute(root, name, executed, parameters, key)
+        stamp.write_text(json.dumps(asdict(execution), indent=2))
+    assert execution is not None
+    outcome = f"ran: {why}" if why else "skipped: nothing changed"
+    notebook = _with_outputs(source, nbformat.read(executed, as_version=4), parameters)
+    return Line(name, outcome, execution.seconds if why else 0.0), execution, notebook
+
+
+def _key(root: Path, notebook: NotebookNode, parameters: dict[str, Any]) -> str:
+    lock = (root / "requirements.txt").read_text()
+    return json.dumps(
+        {
+            "its code": _sha256(*[cell.source for cell in notebook.cells if cell.cell_type == "code"]),
+            "its parameters": _sha256(json.dumps(parameters)),
+            "aelib": _sha256(*_package_code()),
+            "requirements.txt": _sha256(*[line for line in lock.splitlines() if not line.startswith("#")]),
+        }
+    )
+
+
+def _package_code() -> list[str]:
+    """The code of aelib without its comments and its layout."""
+    paths = sorted(Path(__file__).parent.rglob("*.py"))
+    return [ast.dump(ast.parse(path.read_text())) for path in paths]
+
+
+def _sha256(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def _reason(stamp: Path, executed: Path, key: str) -> tuple[str, Execution | None]:
+    """Why a chapter has to be executed, or "" and its last execution."""
+    try:
+        execution = Execution(**json.loads(stamp.read_text()))
+        before = json.loads(execution.key)
+        if not executed.exists():
+            raise FileNotFoundError
+    except (FileNotFoundError, ValueError, TypeError):
+        return "not executed yet", None
+    changed = [what for what, digest in json.loads(key).items() if before.get(what) != digest]
+    changed += [
+        f"run {Path(path).name}" for path, digest in execution.runs.items() if runs.checksum(Path(path)) != digest
+    ]
+    return (f"{' and '.join(changed)} changed", None) if changed else ("", execution)
+
+
+def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any], key: str) -> Execution:
+    import papermill
+
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    log = executed.with_suffix(".runs")
+    log.unlink(missing_ok=True)
+    os.environ["AELIB_RUNS_READ"] = str(log)
+    print(f"aelib: executing {name}", file=sys.stderr)
+    start = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            root / "book" / f"{name}.ipynb",
+            executed,
+            parameters,
+            kernel_name="python3",
+            cwd=root,
+            progress_bar=sys.stderr.isatty(),
+            stderr_file=sys.stderr,
+            # Without: a warning about TCP from every kernel.
+            extra_arguments=["--log-level=ERROR"],
+        )
+    except papermill.PapermillExecutionError as error:
+        raise AelibError(
+            f"chapter {name}, cell {error.cell_index}: {error.ename}: {error.evalue} (all of it is in {executed})"
+        ) from error
+    finally:
+        del os.environ["AELIB_RUNS_READ"]
+    read = dict(json.loads(line) for line in log.read_text().splitlines()) if log.exists() else {}
+    log.unlink(missing_ok=True)
+    return Execution(key, read, round(time.perf_counter() - start, 1))
+
+
+def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict[str, Any]) -> NotebookNode:
+    """The chapter as it is written now, with the outputs that its unchanged code gave when it was executed."""
+    ran = [
+        cell
+        for cell in executed.cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    for cell, twin in zip(code, ran, strict=True):
+        cell.outputs, cell.execution_count = twin.outputs, twin.execution_count
+        # Progress bars and notes on the way are for a terminal.
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source += "".join(f"\n{name} = {value!r}  # in this build" for name, value in parameters.items())
+    return source
+
+
+def _build_table(executions: dict[str, Execution]) -> str:
+    rows = ["| Chapter | Seconds | Run | Commit | Trained on | Seconds |", "| --- | --: | --- | --- | --- | --: |"]
+    for chapter, execution in executions.items():
+        for path in execution.runs or {"": ""}:
+            run = runs.load(Path(path)) if path else None
+            cells = [chapter, f"{execution.seconds:.0f}"]
+            if run:
+                about = run.provenance
+                device = about["hardware"]["processor"] if about["engine"]["device"] == "cpu" else "GPU"
+                cells += [f"`{run.path.name}`", f"`{(about['commit'] or 'unknown')[:8]}`"]
+                cells += [f"{device}, {about['hardware']['cores']} cores", f"{about['training_seconds']:.0f}"]
+            rows.append("| " + " | ".join([*cells, *[""] * (6 - len(cells))]) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _render(stage: Path, output: Path) -> Line:
+    """Render `stage` into `output/html`, unless that is what is there."""
+    html, stamp = output / "html", output / "html.sha256"
+    files = sorted(path for path in stage.rglob("*") if path.is_file())
+    digest = _sha256(*[f"{path.relative_to(stage)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files])
+    if (html / "index.html").exists() and stamp.exists() and stamp.read_text() == digest:
+        return Line("the pages", "skipped: nothing changed", 0.0)
+    start = time.perf_counter()
+    draft, log = output / "draft", output / "jupyter-book.log"
+    # From nothing: an incremental build leaves glued numbers of other pages stale.
+    shutil.rmtree(draft, ignore_errors=True)
+    program = Path(sys.executable).with_name("jupyter-book")  # of this environment, activated or not
+    command: list[str | Path] = [program, "build", stage, "--path-output", draft, "-W", "-n", "--keep-going"]
+    with log.open("w") as file:
+        colourless = os.environ | {"NO_COLOR": "1"}
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=colourless).returncode
+    if code:
+        lines = [line for line in log.read_text().splitlines() if "WARNING" in line or "ERROR" in line]
+        first = lines[0] if lines else log.read_text().strip().splitlines()[-1]
+        raise AelibError(f"jupyter-book: {first} ({len(lines)} such lines, all of it in {log})")
+    built = draft / "_build" / "html"
+    if faults := check(built):
+        raise AelibError(f"the built book has {len(faults)} faults, the first: {faults[0]}")
+    stamp.unlink(missing_ok=True)
+    shutil.rmtree(html, ignore_errors=True)
+    os.replace(built, html)
+    stamp.write_text(digest)
+    shutil.rmtree(draft)
+    return Line("the pages", "rendered", time.perf_counter() - start)
+
+
+class _Page(HTMLParser):
+    """What a page refers to: anchors of its own, links, and what it loads."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.without_alt: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if tag in ("script", "img", "iframe", "source") and "src" in values:
+            self.loaded.append(values["src"])
+        if tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload", "shortcut icon"):
+            self.loaded.append(values.get("href", ""))
+        if tag == "img" and "images/" in values.get("src", "") and not values.get("alt"):
+            self.without_alt.append(values["src"])
+
+
+def check(html: Path) -> list[str]:
+    """Faults of a built book, a line each.
+
+    A link or an anchor that leads nowhere, a file that is missing, a picture without alternative text, anything
+    loaded from another host.
+    """
+    # Below _static lie templates of the theme.
+    paths = [path for path in sorted(html.rglob("*.html")) if "_static" not in path.relative_to(html).parts]
+    pages = {path: _Page(path) for path in paths}
+    faults = []
+    for path, page in pages.items():
+        name = path.relative_to(html)
+        faults += [f"{name}: {image} has no alternative text" for image in page.without_alt]
+        for target in page.loaded:
+            parts = urlsplit(target)
+            if parts.netloc:
+                faults.append(f"{name}: loads {target} from another host")
+            elif parts.scheme != "data" and not (path.parent / unquote(parts.path)).is_file():
+                faults.append(f"{name}: {target} is missing")
+        for target in page.links:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc or not (parts.path or parts.fragment):
+                continue
+            other = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not other.exists():
+                faults.append(f"{name}: link to {target} leads nowhere")
+            elif parts.fragment and other in pages and unquote(parts.fragment) not in pages[other].anchors:
+                faults.append(f"{name}: {target} names an anchor that is not there")
+    return faults

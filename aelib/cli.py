@@ -1,0 +1,88 @@
+"""The command `aelib`: data, train, book."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from aelib import __version__
+from aelib.errors import AelibError
+
+# Torch and Lightning take seconds to import: each command imports what it needs.
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 1 for a fault, 2 for a wrong call, 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog="aelib", description="Autoencoders on FashionMNIST, reproduced.")
+    parser.add_argument("--version", action="version", version=f"aelib {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("data", help="find or fetch FashionMNIST, and verify it")
+    command.add_argument(
+        "--from", dest="source", type=Path, metavar="FOLDER", help="a folder that holds its four files"
+    )
+    command.set_defaults(action=_data)
+
+    command = commands.add_parser("train", help="train experiments, or go on training them")
+    command.add_argument("names", nargs="*", metavar="EXPERIMENT", help="all of them by default")
+    command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--again", action="store_true", help="train even what is there")
+    command.set_defaults(action=_train)
+
+    command = commands.add_parser("book", help="execute the chapters and render the book")
+    command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.set_defaults(action=_book)
+
+    options = parser.parse_args(arguments)
+    # A terminated training ends as an interrupted one does, with its last epoch on disk.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        options.action(options)
+    except AelibError as error:
+        if options.debug:
+            raise
+        print(f"aelib: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("aelib: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _data(options: argparse.Namespace) -> None:
+    from aelib import data
+
+    folder, origin = data.fetch(options.source)
+    print(f"FashionMNIST is verified in {folder} (from: {origin})")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from aelib import experiments
+
+    for name in options.names or experiments.EXPERIMENTS:
+        run = experiments.obtain(name, profile=options.profile, seed=options.seed, again=options.again)
+        print(f"{run.path}: {run.metrics}")
+
+
+def _book(options: argparse.Namespace) -> None:
+    from aelib import book, data, experiments, runs
+
+    profile = experiments.find_profile(options.profile)
+    if not (runs.ROOT / "_toc.yml").exists():
+        raise AelibError(f"{runs.ROOT} holds no _toc.yml: the book is built from a checkout of the project")
+    if profile.garments is data.load:
+        _data(argparse.Namespace(source=None))  # before the chapters: here a bar shows how it goes
+    lines = book.build(runs.ROOT, profile=options.profile, notice=profile.notice)
+    width = max(len(line.chapter) for line in lines)
+    outcome = max(len(line.outcome) for line in lines)
+    for line in lines:
+        print(f"{line.chapter:<{width}}  {line.outcome:<{outcome}}  {line.seconds:6.1f} s")
+    print(f"Open {runs.ROOT / '_build' / 'html' / 'index.html'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""Arrays and histories → matplotlib figures, in one visual language; nothing here trains, loads or shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from aelib.data import CLASSES
+
+WIDTH = 6.4
+"""Of every figure, in inches: readable on a page and, scaled down, on a phone."""
+
+COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddaa33", "#cc6677", "#882255", "#aa4499", "#444444")
+"""One a class, everywhere; told apart with any kind of colour vision (after Paul Tol's muted scheme)."""
+
+matplotlib.rcParams.update(
+    {
+        "axes.grid": True,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "figure.constrained_layout.use": True,
+        "font.size": 10,
+        "grid.alpha": 0.3,
+        "image.interpolation": "none",
+        "legend.frameon": False,
+        "savefig.dpi": 200,
+        # The same drawing gives the same file.
+        "svg.hashsalt": "aelib",
+    }
+)
+
+
+def _figure(height: float, notice: str) -> Figure:
+    """An empty figure of `height` inches, marked with `notice` if there is one."""
+    figure = Figure(figsize=(WIDTH, height))
+    if notice:
+        figure.suptitle(notice, color="#b00020", fontsize=9, fontweight="bold")
+    return figure
+
+
+def _best(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    return min(history, key=lambda row: row["validation_loss"])
+
+
+def class_map(points: np.ndarray, labels: np.ndarray, axes: tuple[str, str], *, notice: str = "") -> Figure:
+    """Scatter plot of a two-dimensional map, one colour a class (Figures 3, 4 and 11).
+
+    Args:
+        points: (N, 2).
+        labels: (N,), in [0, 10).
+        axes: what the two axes show.
+    """
+    figure = _figure(4.7, notice)
+    axis = figure.subplots()
+    # Drawn in random order, or the last class would cover the others.
+    order = np.random.default_rng(0).permutation(len(points))
+    colours = np.array(COLOURS)[labels[order]]
+    axis.scatter(points[order, 0], points[order, 1], s=5, c=colours, alpha=0.7, linewidths=0, rasterized=True)
+    axis.set(xlabel=axes[0], ylabel=axes[1])
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=colour, label=name)
+        for colour, name in zip(COLOURS, CLASSES, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside right center", handletextpad=0.1)
+    return figure
+
+
+def _show(axis: Axes, image: np.ndarray, title: str = "") -> None:
+    """One image, (28, 28) in [0, 1], dark on white as in the report."""
+    axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    axis.set_axis_off()
+    axis.set_title(title, fontsize=9, pad=3)
+
+
+def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), notice: str = "") -> Figure:
+    """Images in rows of `columns`, each with its title if there are any (Figures 5, 6 and 20).
+
+    Args:
+        images: (N, 28, 28), in [0, 1].
+    """
+    rows = -(-len(images) // columns)
+    title_height = 0.25 if titles else 0.05
+    figure = _figure(rows * (WIDTH / columns + title_height) + (0.3 if notice else 0), notice)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis, image, title in zip(axes, images, [*titles, *[""] * (len(images) - len(titles))], strict=False):
+        _show(axis, image, title)
+    for axis in list(axes)[len(images) :]:
+        axis.set_axis_off()
+    return figure
+
+
+def reconstructions(images: np.ndarray, outputs: np.ndarray, *, notice: str = "") -> Figure:
+    """Originals above and their reconstructions below, one column a class.
+
+    Args:
+        images, outputs: (10, 28, 28), in [0, 1], one of each class, in the order of `CLASSES`.
+    """
+    return image_grid(
+        np.concatenate([images, outputs]), columns=len(images), titles=[name.replace(" ", "\n") for name in CLASSES],
+        notice=notice,
+    )  # fmt: skip
+
+
+def epochs_shown(total: int, report: Sequence[int]) -> list[int]:
+    """Seven epochs of a training of `total`: the report's, with its last replaced by ours.
+
+    A training too short for them is shown at as many epochs, evenly spaced in the logarithm.
+    """
+    if total > report[-2]:
+        return [*report[:-1], total]
+    return np.unique(np.geomspace(1, total, len(report)).round().astype(int)).tolist()
+
+
+def loss_history(history: Sequence[Mapping[str, float]], *, notice: str = "") -> Figure:
+    """Training and validation loss of each epoch, in logarithm, the best epoch marked (Figure 19).
+
+    Args:
+        history: one row an epoch, with `epoch`, `train_loss` and `validation_loss`.
+    """
+    figure = _figure(3.4, notice)
+    axis = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    for name, colour, style in (("train", COLOURS[6], "--"), ("validation", COLOURS[0], "-")):
+        losses = [row[f"{name}_loss"] for row in history]
+        axis.plot(epochs, losses, style, color=colour, label="training" if name == "train" else name)
+    best = _best(history)
+    lowest = f"lowest: {best['validation_loss']:.4f} in epoch {best['epoch']:.0f}"
+    axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
+    axis.set(xlabel="Epoch", ylabel="Loss (mean squared error)", yscale="log", xlim=(0, max(epochs) + 1))
+    # Losses span less than a decade: name 1, 2 and 5 of each.
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.legend()
+    return figure
+
+
+def architecture(
+    sizes: Sequence[int], channels: Sequence[int], convs: Sequence[tuple[int, int, int]], units: Sequence[int]
+) -> Figure:
+    """The encoder above and the decoder that mirrors it below, each stage over its twin.
+
+    Args:
+        sizes: image heights, from 28 to the last convolution's, in pixels.
+        channels: output channels of each convolution.
+        convs: (kernel, stride, padding) of each convolution.
+        units: lengths of the flattened features, the linear block and the code.
+    """
+    figure = _figure(4.0, "")
+    axis = figure.subplots()
+    axis.set_axis_off()
+    axis.grid(False)
+    stages = [(f"{count}", f"{size}×{size}") for count, size in zip([1, *channels], sizes, strict=True)]
+    heights = [np.sqrt(size / sizes[0]) for size in sizes]
+    shapes = [*zip(stages, heights, strict=True)]
+    longest = max(units)
+    shapes += [((f"{unit}", ""), 0.15 + 0.75 * np.sqrt(unit / longest)) for unit in units]
+    operations = [f"conv {kernel}×{kernel}\nstride {stride}" for kernel, stride, _ in convs]
+    operations += ["flatten", "linear\nblock", "linear"]
+    mirrored = [operation.replace("conv", "convᵀ") for operation in operations[: len(convs)]]
+    mirrored += ["reshape", "linear\nblock", "linear\nblock"]
+    last = len(shapes) - 1
+    for row, names in ((1.75, operations), (0.0, mirrored)):
+        for column, ((count, size), height) in enumerate(shapes):
+            if column == last:
+                continue
+            image = column < len(stages)
+            width = 0.32 if image else 0.16
+            axis.add_patch(
+                Rectangle(
+                    (column - width / 2, row - height / 2), width, height,
+                    facecolor=COLOURS[1] if image else COLOURS[5], edgecolor="black", linewidth=0.8,
+                )
+            )  # fmt: skip
+            label = f"{count} × {size}" if size else count
+            axis.text(column, row - height / 2 - 0.06, label, ha="center", va="top", fontsize=8)
+        for column, name in enumerate(names[:-1]):
+            ends = (column + 0.24, row), (column + 0.76, row)
+            axis.add_patch(_arrow(*(ends if row else ends[::-1])))
+            axis.text(column + 0.5, row + 0.08, name, ha="center", va="bottom", fontsize=6.5)
+    middle = 0.875
+    axis.add_patch(Rectangle((last - 0.08, middle - 0.2), 0.16, 0.4, facecolor=COLOURS[6], edgecolor="black"))
+    axis.text(last + 0.14, middle, f"code\n{units[-1]}", va="center", fontsize=9)
+    axis.add_patch(_arrow((last - 0.7, 1.7), (last - 0.05, middle + 0.24)))
+    axis.add_patch(_arrow((last - 0.05, middle - 0.24), (last - 0.7, 0.05)))
+    axis.text(last - 0.2, 1.5, operations[-1], fontsize=6.5, va="center")
+    axis.text(last - 0.2, 0.25, mirrored[-1], fontsize=6.5, va="center")
+    axis.text(0, 2.45, "Encoder", ha="center", fontweight="bold")
+    axis.text(0, 0.7, "Decoder", ha="center", fontweight="bold")
+    axis.set(xlim=(-0.5, last + 0.6), ylim=(-0.75, 2.6))
+    return figure
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPatch:
+    return FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color="0.3", linewidth=0.9)

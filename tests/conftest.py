@@ -1,0 +1,68 @@
+"""Shared by the tests: everything is small, synthetic, and in a temporary folder."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from aelib import data, synthetic
+from aelib.data import GarmentsDataModule, SplitConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """No test sees the user's data or runs, nor leaves any."""
+    monkeypatch.setenv("AELIB_DATA", str(tmp_path / "no-data"))
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "results"))
+
+
+def small_module() -> GarmentsDataModule:
+    """256 training, 64 validation and 100 test garments."""
+    split = SplitConfig(train=256, validation=64, test=100, batch_size=64)
+    return GarmentsDataModule(synthetic.garments(400, 100), split, seed=1)
+
+
+@pytest.fixture
+def small():
+    return small_module()
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Start a Python program in a process of its own; the keyword arguments are environment variables."""
+
+    def start(program: str, **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=os.environ | environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture
+def idx_folder(tmp_path, monkeypatch):
+    """A folder of four small, valid IDX files, whose digests stand in for FashionMNIST's."""
+    folder = tmp_path / "four files"
+    folder.mkdir()
+    garments = synthetic.garments(30, 20)
+    parts = (garments.train_images, garments.train_labels, garments.test_images, garments.test_labels)
+    digests = {}
+    for name, tensor in zip(data.FILES, parts, strict=True):
+        array = tensor.squeeze(1).to(torch.uint8).numpy() if tensor.ndim == 4 else tensor.to(torch.uint8).numpy()
+        sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+        content = bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+        (folder / name).write_bytes(content)
+        digests[name] = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(data, "FILES", digests)
+    return folder

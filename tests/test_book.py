@@ -1,0 +1,196 @@
+"""The book driver on a small book of its own, and the checks on the HTML."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from aelib import book, runs
+from aelib.errors import AelibError
+from aelib.runs import Contents
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """One page and one chapter, which reads a run."""
+    root = tmp_path / "a book"
+    (root / "book").mkdir(parents=True)
+    (root / "requirements.txt").write_text("# comment\na==1\n")
+    (root / "_config.yml").write_text(
+        yaml.safe_dump({"only_build_toc_files": True, "execute": {"execute_notebooks": "off"}})
+    )
+    (root / "_toc.yml").write_text(
+        yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": [{"file": "book/chapter"}]})
+    )
+    (root / "book/intro.md").write_text("# Intro\n\n[a chapter](chapter.ipynb)\n\n```{include} _build_table.md\n```\n")
+    contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, _provenance())
+    run = runs.obtain(runs.run_path(tmp_path / "results/report", "test", {"a": 1}), lambda _: contents)
+    cells = [
+        new_markdown_cell("# Chapter\n\nFirst prose."),
+        new_code_cell('profile = "report"', metadata={"tags": ["parameters"]}),
+        new_code_cell(
+            f"from pathlib import Path\nfrom aelib import runs\nrun = runs.load(Path({str(run.path)!r}))\n"
+            "print('seen:', profile)\nimport sys; print('no' + 'ise', file=sys.stderr)"
+        ),
+    ]
+    write(root, cells)
+    return root
+
+
+def _provenance():
+    return runs.provenance() | {"engine": {"device": "cpu"}, "training_seconds": 1.0}
+
+
+def write(root, cells):
+    metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=cells, metadata=metadata), root / "book/chapter.ipynb")
+
+
+def read(root) -> list:
+    return nbformat.read(root / "book/chapter.ipynb", as_version=4).cells
+
+
+def build(root, profile="report", notice=""):
+    return [line.outcome for line in book.build(root, profile=profile, notice=notice)]
+
+
+def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
+    html = small_book / "_build/html/book"
+    assert build(small_book) == ["ran: not executed yet", "rendered"]
+    assert "seen: report" in (html / "chapter.html").read_text()
+    assert "noise" not in (html / "chapter.html").read_text()
+    assert "test-" in (html / "intro.html").read_text(), "the table of runs"
+    assert build(small_book) == ["skipped: nothing changed"] * 2
+
+    cells = read(small_book)
+    cells[0].source = "# Chapter\n\nSecond prose."
+    cells[2].metadata["mystnb"] = {"image": {"alt": "other"}}
+    write(small_book, cells)
+    (small_book / "requirements.txt").write_text("# another comment\na==1\n")
+    assert build(small_book) == ["skipped: nothing changed", "rendered"]
+    page = (html / "chapter.html").read_text()
+    assert "Second prose." in page
+    assert "seen: report" in page
+
+    cells[2].source += "\nprint('more')"
+    write(small_book, cells)
+    (small_book / "requirements.txt").write_text("a==2\n")
+    assert build(small_book) == ["ran: its code and requirements.txt changed", "rendered"]
+
+    path = next(Path(small_book.parent / "results/report").glob("test-*"))
+    contents = Contents({"a": 1}, {}, [{"epoch": 2}], {}, {}, _provenance())
+    runs.obtain(path, lambda _: contents, again=True)
+    assert build(small_book)[0] == f"ran: run {path.name} changed"
+
+    assert build(small_book, "smoke", "SMOKE PROFILE")[0] == "ran: not executed yet"
+    page = (html / "chapter.html").read_text()
+    assert "seen: smoke" in page
+    assert "SMOKE PROFILE" in page
+
+
+def test_a_failed_cell_is_named_and_the_old_book_stays(small_book):
+    build(small_book)
+    before = (small_book / "_build/html/book/chapter.html").read_bytes()
+    cells = read(small_book)
+    cells[2].source = "from aelib.errors import AelibError\nraise AelibError('latent_dim is wrong')"
+    write(small_book, cells)
+    for _ in range(2):  # a failure is not remembered as a success
+        with pytest.raises(AelibError, match="chapter chapter, cell .*: AelibError: latent_dim is wrong") as error:
+            build(small_book)
+        assert "\n" not in str(error.value)
+    assert (small_book / "_build/html/book/chapter.html").read_bytes() == before
+
+
+def test_a_warning_of_jupyter_book_fails_the_build(small_book):
+    (small_book / "book/intro.md").write_text("# Intro\n\n{numref}`no-such-figure`\n")
+    with pytest.raises(AelibError, match=r"jupyter-book: .*intro\.md.*no-such-figure"):
+        build(small_book)
+    assert not (small_book / "_build/html").exists()
+
+
+def test_two_builds_at_once(small_book):
+    from filelock import FileLock
+
+    (small_book / "_build").mkdir()
+    with (
+        FileLock(small_book / "_build/.lock"),
+        pytest.raises(AelibError, match="another process is building the book"),
+    ):
+        build(small_book)
+
+
+@pytest.mark.parametrize(
+    ("html", "fault"),
+    [
+        ('<a href="nowhere.html">x</a>', "link to nowhere.html leads nowhere"),
+        ('<a href="#nothing">x</a>', "#nothing names an anchor that is not there"),
+        ('<a href="other.html#nothing">x</a>', "other.html#nothing names an anchor"),
+        ('<img src="_images/missing.png" alt="x">', "_images/missing.png is missing"),
+        ('<img src="_images/a.svg">', "_images/a.svg has no alternative text"),
+        ('<script src="https://example.org/a.js"></script>', "loads https://example.org/a.js from another host"),
+        ('<link rel="stylesheet" href="//example.org/a.css">', "loads //example.org/a.css from another host"),
+    ],
+)
+def test_every_fault_of_the_html_is_found(tmp_path, html, fault):
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "_images/a.svg").write_text("<svg/>")
+    good = '<h1 id="top">x</h1><a href="other.html#top">x</a><a href="https://example.org">x</a><a href="#top">x</a>'
+    (tmp_path / "other.html").write_text(good)
+    (tmp_path / "index.html").write_text(f'{good}<img src="_images/a.svg" alt="a garment">')
+    assert book.check(tmp_path) == []
+    (tmp_path / "index.html").write_text(good + html)
+    assert len(book.check(tmp_path)) == 1
+    assert fault in book.check(tmp_path)[0]
+
+
+def test_a_comment_in_aelib_executes_nothing_but_a_change_does(tmp_path, monkeypatch):
+    (tmp_path / "module.py").write_text("x = 1\n")
+    monkeypatch.setattr(book, "__file__", str(tmp_path / "book.py"))
+    before = book._package_code()
+    (tmp_path / "module.py").write_text("# why\nx  =  1\n")
+    assert book._package_code() == before
+    (tmp_path / "module.py").write_text("x = 2\n")
+    assert book._package_code() != before
+
+
+CHAPTERS = [ROOT / "book" / f"{name}.ipynb" for name in book.chapters(ROOT)]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapters_are_thin_and_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code[0].metadata["tags"][0] == "parameters"
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert all(re.search(r"^\s*(class|def) ", cell.source, re.M) is None for cell in code)
+    for cell in code:
+        if "figures." in cell.source:
+            assert cell.metadata["mystnb"]["image"]["alt"]
+            assert cell.metadata["mystnb"]["image"]["classes"] == "dark-light"
+            assert cell.metadata["mystnb"]["figure"]["name"].startswith(("fig-r", "fig-x-"))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [
+        (["latent_dim", "0"], "AelibError: latent_dim must be a whole number of at least 1, not 0"),
+        (["profile", "nonsense"], "AelibError: profile must be one of report, quick, smoke, not 'nonsense'"),
+    ],
+)
+def test_papermill_with_a_wrong_value_ends_with_one_line(parameter, words, tmp_path):
+    papermill = Path(sys.executable).with_name("papermill")
+    command = [papermill, "book/01_convolutional.ipynb", tmp_path / "out.ipynb", "-p", *parameter]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1] == words
+    assert not (tmp_path / "results").exists(), "nothing was trained"
+    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    failed = next(out for cell in cells for out in cell.get("outputs", []) if out.output_type == "error")
+    assert json.dumps(failed.traceback) == json.dumps([words])

@@ -1,0 +1,63 @@
+"""The command line: one clear line and an exit status."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from aelib import cli
+
+
+def test_a_wrong_name_is_one_line(capsys):
+    assert cli.main(["train", "convolutionl", "--profile", "smoke"]) == 1
+    error = capsys.readouterr().err
+    assert (
+        error == "aelib: experiment must be one of convolutional, not 'convolutionl'; did you mean 'convolutional'?\n"
+    )
+
+
+def test_with_debug_the_traceback_is_shown():
+    from aelib.errors import AelibError
+
+    with pytest.raises(AelibError):
+        cli.main(["--debug", "train", "--profile", "nonsense"])
+
+
+def test_data_from_a_folder(idx_folder, capsys):
+    assert cli.main(["data", "--from", str(idx_folder)]) == 0
+    assert "FashionMNIST is verified in" in capsys.readouterr().out
+    (idx_folder / "train-labels-idx1-ubyte").write_bytes(b"")
+    assert cli.main(["data", "--from", str(idx_folder)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_train_and_read_back(capsys):
+    assert cli.main(["train", "convolutional", "--profile", "smoke", "--seed", "2"]) == 0
+    assert "test_loss" in capsys.readouterr().out
+
+
+def test_help_does_not_wait_for_torch():
+    program = "import sys; from aelib import cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_terminated_it_goes_on_later(python, tmp_path):
+    import signal
+
+    program = (
+        "import sys; from aelib import cli, experiments\n"
+        "from dataclasses import replace\n"
+        "smoke = experiments.PROFILES['smoke']\n"
+        "experiments.PROFILES['smoke'] = replace(smoke, max_epochs=60)\n"
+        "sys.exit(cli.main(['train', '--profile', 'smoke']))"
+    )
+    process = python(program)
+    deadline = time.time() + 60
+    while not list(tmp_path.glob("results/smoke/.*/checkpoint")) and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode in (143, 130), errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.glob("results/smoke/.*/checkpoint"))

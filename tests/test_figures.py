@@ -1,0 +1,92 @@
+"""Figures and tables: what they show, and that they are the same each time."""
+
+import io
+
+import numpy as np
+import pytest
+
+from aelib import figures, tables
+from aelib.data import CLASSES
+
+HISTORY = [{"epoch": n, "train_loss": 0.1 / n, "validation_loss": 0.08 / n + 0.001 * (n == 4)} for n in range(1, 5)]
+
+
+def svg(figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def all_figures(notice: str):
+    rng = np.random.default_rng(0)
+    images = rng.random((10, 28, 28))
+    yield figures.class_map(rng.normal(size=(50, 2)), np.arange(50) % 10, ("a", "b"), notice=notice)
+    yield figures.image_grid(images, columns=4, titles=list(CLASSES), notice=notice)
+    yield figures.reconstructions(images, images, notice=notice)
+    yield figures.loss_history(HISTORY, notice=notice)
+
+
+def test_every_figure_carries_the_notice_of_its_profile():
+    assert [figure.get_suptitle() for figure in all_figures("SMOKE")] == ["SMOKE"] * 4
+    assert [figure.get_suptitle() for figure in all_figures("")] == [""] * 4
+
+
+def test_a_figure_is_the_same_file_each_time():
+    for first, second in zip(all_figures(""), all_figures(""), strict=True):
+        assert svg(first) == svg(second)
+
+
+def test_nothing_sticks_out_of_a_figure():
+    figure = figures.architecture([28, 14, 7, 5], [32, 32, 64], [(3, 2, 1), (3, 2, 1), (3, 1, 0)], (1600, 256, 30))
+    for each in [figure, *all_figures("SMOKE PROFILE: synthetic garments, not FashionMNIST")]:
+        each.draw_without_rendering()
+        drawn, (width, height) = each.get_tightbbox(), each.get_size_inches()
+        assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.02, each.axes
+
+
+def test_the_architecture_names_every_shape_twice():
+    figure = figures.architecture([28, 12, 5, 5], [16, 32, 32], [(7, 2, 1), (5, 2, 1), (3, 1, 1)], (800, 128, 12))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    for shape in ("1 × 28×28", "16 × 12×12", "32 × 5×5", "800", "128"):
+        assert texts.count(shape) >= 2, shape
+    assert "code\n12" in texts
+
+
+def test_garments_are_dark_on_white():
+    axis = figures.image_grid(np.zeros((1, 28, 28)), columns=1).axes[0]
+    assert axis.images[0].cmap(axis.images[0].norm(0.0))[:3] == (1.0, 1.0, 1.0)
+
+
+def test_the_star_is_at_the_lowest_validation_loss():
+    axis = figures.loss_history(HISTORY).axes[0]
+    star = next(line for line in axis.lines if line.get_marker() == "*")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (4, pytest.approx(0.021))
+
+
+def test_every_class_has_a_colour_of_its_own():
+    assert len(set(figures.COLOURS)) == len(CLASSES) == 10
+
+
+@pytest.mark.parametrize("total", [1, 2, 8, 20, 50, 51, 57, 200])
+def test_epochs_shown(total):
+    shown = figures.epochs_shown(total, (1, 3, 6, 10, 25, 50, 57))
+    assert shown == sorted(set(shown))
+    assert shown[0] == 1
+    assert shown[-1] == total
+    assert len(shown) <= 7
+    if total > 50:
+        assert shown == [1, 3, 6, 10, 25, 50, total]
+
+
+def test_numbers_are_set_like_numbers():
+    assert [tables.number(value) for value in (None, 892_767, 0.010259, 57)] == ["–", "892,767", "0.01026", "57"]
+
+
+def test_a_comparison_has_the_reports_number_ours_and_the_difference():
+    rows = tables.compare({"a": "A", "b": "B"}, {"a": 0.02, "b": None}, {"a": 0.019, "b": 3, "c": 1})
+    assert rows == [("A", "0.02", "0.019", "−5.0%"), ("B", "–", "3", "–")]
+
+
+def test_a_table_is_numbered_and_named():
+    text = tables.myst_table("tab-x", "Caption.", ["", "Ours"], [("a", "1")])
+    assert text == "```{table} Caption.\n:name: tab-x\n\n|  | Ours |\n| :-- | --: |\n| a | 1 |\n```\n"

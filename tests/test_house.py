@@ -1,0 +1,107 @@
+"""The shape of the house: imports go down, the lock agrees with the bounds."""
+
+import ast
+import tomllib
+from importlib.metadata import requires, version
+from pathlib import Path
+
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+# A module imports only from floors below its own.
+FLOORS = {
+    "errors": 0,
+    "checkpoints": 1,
+    "data": 1,
+    "latent": 1,
+    "models.base": 1,
+    "models.layers": 1,
+    "report": 1,
+    "runs": 1,
+    "tables": 1,
+    "figures": 2,
+    "models.autoencoder": 2,
+    "synthetic": 2,
+    "models": 4,
+    "training": 5,
+    "experiments": 7,
+    "book": 8,
+    "cli": 9,
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT / "aelib").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Modules of aelib that the code names, `from aelib import x` included."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aelib":
+            below = (node.module or "").partition(".")[2]
+            names |= {below} if below else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("aelib.")}
+    return {name for name in names if name in FLOORS}
+
+
+def test_imports_go_down():
+    upward = []
+    for path in (ROOT / "aelib").rglob("*.py"):
+        name = module_name(path)
+        if not name:  # the package itself imports nothing
+            assert imported(ast.parse(path.read_text())) == set()
+            continue
+        for below in imported(ast.parse(path.read_text())):
+            if FLOORS[below] >= FLOORS[name]:
+                upward.append(f"{name} imports {below}")
+    assert upward == []
+
+
+def lock() -> dict[str, list[Requirement]]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pins: dict[str, list[Requirement]] = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            pins.setdefault(canonicalize_name(Requirement(line).name), []).append(Requirement(line))
+    return pins
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def direct() -> list[Requirement]:
+    extras = project()["optional-dependencies"].values()
+    return [Requirement(text) for text in [*project()["dependencies"], *[text for extra in extras for text in extra]]]
+
+
+def test_the_lock_pins_what_pyproject_asks_for():
+    for requirement in direct():
+        pins = lock()[canonicalize_name(requirement.name)]
+        for pin in pins:
+            (specifier,) = pin.specifier
+            assert specifier.operator == "=="
+            assert requirement.specifier.contains(specifier.version), f"{pin} is not {requirement}"
+
+
+def test_the_lock_is_complete_and_is_what_is_installed():
+    """Everything that anything installed here needs is pinned, and nothing else is."""
+    pins = {name: pin for name, each in lock().items() for pin in each if pin.marker is None or pin.marker.evaluate()}
+    needed, queue = set(), [(canonicalize_name(requirement.name), requirement.extras) for requirement in direct()]
+    while queue:
+        name, extras = queue.pop()
+        if (name, frozenset(extras)) in needed:
+            continue
+        needed.add((name, frozenset(extras)))
+        assert name in pins, f"{name} is needed but not locked"
+        assert str(next(iter(pins[name].specifier)).version) == version(name).partition("+")[0]
+        for text in requires(name) or []:
+            requirement = Requirement(text)
+            environments = [{"extra": extra} for extra in extras or [""]]
+            if requirement.marker is None or any(requirement.marker.evaluate(each) for each in environments):
+                queue.append((canonicalize_name(requirement.name), requirement.extras))
+    assert set(pins) == {name for name, _ in needed}

@@ -1,0 +1,66 @@
+"""Convolution arithmetic: for every legal configuration, not only the report's."""
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from aelib.errors import AelibError
+from aelib.models import AutoencoderConfig, SymmetricAutoencoder
+from aelib.models.layers import Conv, output_padding, stage_sizes
+
+REPORT_CONVS = {
+    1: ((3, 2, 1), (3, 2, 1), (3, 1, 0)),
+    2: ((5, 2, 1), (5, 2, 1), (3, 1, 1)),
+    3: ((7, 2, 1), (5, 2, 1), (3, 1, 1)),
+}
+
+convs = st.builds(Conv, st.integers(1, 9), st.integers(1, 4), st.integers(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("number", "sizes", "paddings"),
+    [(1, [28, 14, 7, 5], [1, 1, 0]), (2, [28, 13, 6, 6], [1, 0, 0]), (3, [28, 12, 5, 5], [1, 1, 0])],
+)
+def test_the_reports_configurations(number, sizes, paddings):
+    layers = [Conv(*conv) for conv in REPORT_CONVS[number]]
+    assert stage_sizes(layers, instance_norm=True) == sizes
+    assert [output_padding(size, conv) for size, conv in zip(sizes, layers, strict=False)] == paddings
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(convs, min_size=1, max_size=4), st.booleans())
+def test_every_legal_decoder_has_the_shapes_of_its_encoder(layers, instance_norm):
+    try:
+        sizes = stage_sizes(layers, instance_norm=instance_norm)
+    except AelibError:
+        assume(False)
+    config = AutoencoderConfig(
+        conv=layers, channels=(2,) * len(layers), linear_units=4, latent_dim=2, instance_norm=instance_norm
+    )
+    model = SymmetricAutoencoder(config).eval()
+    images = torch.rand(2, 1, 28, 28)
+    seen: dict[str, list[int]] = {"encoder": [], "decoder": []}
+    hooks = [("encoder", layer) for layer in model.features if isinstance(layer, torch.nn.Conv2d)]
+    hooks += [("decoder", layer) for layer in model.decoder[-1] if isinstance(layer, torch.nn.ConvTranspose2d)]
+    for part, layer in hooks:
+        layer.register_forward_hook(lambda _, __, out, part=part: seen[part].append(out.shape[-1]))
+    assert model(images).shape == images.shape
+    assert seen["encoder"] == sizes[1:]
+    assert seen["decoder"] == sizes[-2::-1]
+
+
+@pytest.mark.parametrize(
+    ("layers", "instance_norm", "words"),
+    [
+        ([(9, 9, 0), (9, 1, 0)], False, "convolution 2 .* does not fit its 3×3 input"),
+        ([(3, 0, 1)], True, "convolution 1 .* at least 1"),
+        ([(3, 1, 3)], True, "padding must be smaller than the kernel"),
+        ([(28, 1, 0)], True, "instance norm would turn into zeros"),
+    ],
+)
+def test_illegal_convolutions_are_named(layers, instance_norm, words):
+    with pytest.raises(AelibError, match=words):
+        stage_sizes([Conv(*layer) for layer in layers], instance_norm=instance_norm)
+    if not instance_norm:
+        assert stage_sizes([Conv(28, 1, 0)], instance_norm=False) == [28, 1]

@@ -1,0 +1,161 @@
+"""Training: the best weights are kept, the same seed gives the same bits, a killed training goes on."""
+
+import hashlib
+import signal
+import time
+
+import pytest
+import torch
+
+from aelib import checkpoints, training
+from aelib.errors import AelibError
+from aelib.models import AutoencoderConfig, SymmetricAutoencoder
+from aelib.training import Engine, TrainingConfig, find_learning_rate, fit
+
+TINY = AutoencoderConfig(channels=(4, 4, 8), linear_units=16, latent_dim=4)
+
+
+def digest(model, history) -> str:
+    """Of all that a training leaves behind but its time."""
+    content = [value.numpy().tobytes() for value in model.state_dict().values()]
+    content += [repr((history.rows, history.best_epoch, history.curve)).encode(), history.pictures.numpy().tobytes()]
+    return hashlib.sha256(b"".join(content)).hexdigest()
+
+
+def train(module, folder, *, seed=3, **options):
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(seed)
+    model = SymmetricAutoencoder(TINY)
+    picture = module.garments.test_images[:1].float() / 255
+    config = TrainingConfig(**{"max_epochs": 5} | options)
+    return model, fit(model, module, config, seed=seed, folder=folder, picture=picture)
+
+
+def test_the_same_seed_gives_the_same_bits(small, tmp_path):
+    assert digest(*train(small, tmp_path / "a")) == digest(*train(small, tmp_path / "b"))
+    assert digest(*train(small, tmp_path / "c", seed=4)) != digest(*train(small, tmp_path / "a"))
+
+
+def test_the_best_epoch_is_kept_not_the_last(small, tmp_path):
+    # A learning rate that first helps and then destroys.
+    model, history = train(small, tmp_path, optimizer="sgd", learning_rate=1.0, max_epochs=8)
+    losses = [row["validation_loss"] for row in history.rows]
+    assert losses[history.best_epoch - 1] == min(losses)
+    images, labels = next(iter(small.val_dataloader()))
+    with torch.no_grad():
+        now = model.losses(images, labels)["loss"].mean().item()
+    assert now == pytest.approx(min(losses), rel=1e-6)
+    assert not model.training
+
+
+def test_it_stops_when_the_loss_no_longer_falls(small, tmp_path):
+    _, history = train(small, tmp_path, max_epochs=50, patience=2, min_delta=0.5)
+    assert len(history.rows) == 3  # the first, and two without improvement
+    assert history.pictures.shape == (3, 28, 28)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import small_module
+from test_training import digest, train
+small = small_module()
+print(digest(*train(small, Path("run"), max_epochs=8, learning_rate=None)))
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bits(small, tmp_path, python):
+    """With real SIGKILLs: before the first epoch, and after two different later ones."""
+    program = PROGRAM.format(tests=__file__.rpartition("/")[0])
+    undisturbed = digest(*train(small, tmp_path / "undisturbed", max_epochs=8, learning_rate=None))
+    folder, kills = tmp_path / "run", 0
+    for epochs in (0, 2, 5):
+        process = python(program)
+        while process.poll() is None and _epochs(folder / "checkpoint") < epochs:
+            time.sleep(0.01)
+        if epochs == 0:
+            time.sleep(2.5)  # somewhere in the imports or in the learning-rate finder
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += process.returncode == -signal.SIGKILL
+    process = python(program)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert kills == 3
+    assert output.strip() == undisturbed
+
+
+def _epochs(path) -> int:
+    """Number of epochs that a checkpoint holds, 0 where there is none."""
+    if not path.exists():
+        return 0
+    states = checkpoints.load(path)["callbacks"].values()
+    return max(len(state.get("rows", [])) for state in states)
+
+
+def test_a_finished_training_is_not_trained_further(small, tmp_path):
+    first = digest(*train(small, tmp_path, max_epochs=40, patience=1, min_delta=0.5))
+    assert digest(*train(small, tmp_path, max_epochs=40, patience=1, min_delta=0.5)) == first
+    _, history = train(small, tmp_path, max_epochs=40, patience=1, min_delta=0.5)
+    assert len(history.rows) == 2
+
+
+def test_a_diverging_training_is_named(small, tmp_path):
+    with pytest.raises(AelibError, match=r"diverged in epoch 1 at learning rate 1: take a smaller learning_rate"):
+        train(small, tmp_path, optimizer="sgd", learning_rate=1.0, weight_decay=1e12)
+
+
+def test_a_damaged_checkpoint_is_named(small, tmp_path):
+    train(small, tmp_path, max_epochs=1)
+    path = tmp_path / "checkpoint"
+    content = bytearray(path.read_bytes())
+    for damaged in (content[:-9], content[:200], b"", bytes(content[:-1]) + bytes([content[-1] ^ 1])):
+        path.write_bytes(damaged)
+        with pytest.raises(AelibError, match="checkpoint is truncated or altered: delete it"):
+            train(small, tmp_path, max_epochs=2)
+
+
+def test_the_finder_suggests_a_sensible_rate_and_leaves_the_model_alone(small, tmp_path):
+    torch.manual_seed(0)
+    model = SymmetricAutoencoder(TINY)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    engine = Engine("cpu", bf16=False, compiled=False)
+    curve = find_learning_rate(model, small, TrainingConfig(learning_rate=None), seed=0, folder=tmp_path, engine=engine)
+    assert 1e-4 < curve.suggestion < 0.5
+    assert curve.learning_rates[0] == pytest.approx(1e-8, rel=0.3)
+    assert len(curve.losses) == len(curve.learning_rates) <= 100
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_found_rate_is_the_one_that_is_used(small, tmp_path):
+    _, history = train(small, tmp_path, learning_rate=None, max_epochs=2)
+    assert {row["learning_rate"] for row in history.rows} == {history.curve.suggestion}
+
+
+def test_without_a_compiler_it_trains_all_the_same(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    training._has_compiler.cache_clear()
+    _, history = train(small, tmp_path, max_epochs=1)
+    training._has_compiler.cache_clear()
+    assert not history.engine.compiled
+    assert capsys.readouterr().err.count("no C++ compiler") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("optimizer", "adamw", "optimizer must be one of adam, sgd, adamax, not 'adamw'"),
+        ("learning_rate", 0, r"learning_rate must be a number in \(0, 1\]"),
+        ("learning_rate", float("nan"), "learning_rate must be"),
+        ("learning_rate", "0.1", "learning_rate must be"),
+        ("weight_decay", -1e-9, "weight_decay must be a number of at least 0"),
+        ("max_epochs", 0, "max_epochs must be a whole number of at least 1"),
+        ("patience", 1.5, "patience must be"),
+        ("min_delta", float("inf"), "min_delta must be"),
+    ],
+)
+def test_wrong_values_are_named(field, value, words):
+    with pytest.raises(AelibError, match=words):
+        TrainingConfig(**{field: value})
