@@ -274,13 +274,17 @@ class SplitConfig:
 
 
 class _ByIndex(Dataset):
-    """Whole batches: a tensor of indices → images (B, 1, 28, 28), float32 in [0, 1], and labels (B,)."""
+    """Whole batches: a tensor of indices → images (B, 1, 28, 28), float32 in [0, 1], and labels (B,).
+
+    What is not stored as bytes, such as features computed from images, is handed out as it is.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images[indices].float().div_(255), self.labels[indices]
+        images = self.images[indices]
+        return images.float().div_(255) if images.dtype == torch.uint8 else images, self.labels[indices]
 
 
 class _Batches(Sampler[Tensor]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,11 +12,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from aelib import data, latent, runs, synthetic, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
 from aelib.errors import AelibError
-from aelib.models import AutoencoderConfig, SymmetricAutoencoder
+from aelib.models import (
+    AutoencoderConfig,
+    BaselineCNN,
+    BaselineConfig,
+    DenoisingAutoencoder,
+    DenoisingConfig,
+    Model,
+    SymmetricAutoencoder,
+    TransferClassifier,
+    TransferConfig,
+    VariationalAutoencoder,
+    VariationalConfig,
+)
 from aelib.runs import Contents, Run
 from aelib.training import TrainingConfig
 
@@ -68,20 +82,128 @@ class Experiment:
         model_class: built from `model`.
         model: its shape.
         training: how it is trained.
+        source: name of the experiment whose model this one starts from, if there is one.
+        validation_share: of the images that are not for testing; the profile's own split if None.
+        half: whether the weights are kept in float16; the metrics are those of what is kept.
+    """
+
+    model_class: type[Model]
+    model: Any
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    source: str | None = None
+    validation_share: float | None = None
+    half: bool = False
+
+    def settings(self, source: Run | None) -> dict[str, Any]:
+        """What else decides the result, as JSON values."""
+        return {}
+
+    def prepare(self, model: Model, garments: Garments, source: Run | None) -> Garments:
+        """Give `model` its initial weights, if not random ones, and turn `garments` into what it takes."""
+        return garments
+
+    def picture(self, garments: Garments) -> Tensor | None:
+        """The input, (1, 1, 28, 28), whose output is kept after every epoch, if the output is an image."""
+        return None
+
+    def look(self, model: Model, module: GarmentsDataModule) -> dict[str, Tensor]:
+        """What is kept of the trained `model` beside its weights: arrays over the test images, by name."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderExperiment(Experiment):
+    """The training of an autoencoder, of which a t-SNE map is kept.
+
+    Attributes:
         perplexity: of the t-SNE map of its codes.
         box: share of the range of the codes that random codes are drawn from.
     """
 
-    model_class: type[SymmetricAutoencoder]
-    model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    model: AutoencoderConfig
     perplexity: float = 80
     box: float = 0.6
 
+    def settings(self, source: Run | None) -> dict[str, Any]:
+        """The perplexity."""
+        return {"perplexity": self.perplexity}
 
-EXPERIMENTS = {
-    "convolutional": Experiment(model_class=SymmetricAutoencoder),
+    def picture(self, garments: Garments) -> Tensor:
+        """Test image 34."""
+        return garments.test_images[PICTURED : PICTURED + 1].float() / 255
+
+    def look(self, model: Model, module: GarmentsDataModule) -> dict[str, Tensor]:
+        """`tsne`: (M, 2)."""
+        assert isinstance(model, SymmetricAutoencoder)
+        codes, _ = encode(model, module)
+        return {"tsne": torch.from_numpy(latent.tsne(codes, perplexity=self.perplexity))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierExperiment(Experiment):
+    """The training of a classifier, of which the predictions are kept."""
+
+    @torch.no_grad()
+    def look(self, model: Model, module: GarmentsDataModule) -> dict[str, Tensor]:
+        """`predictions`: (M,), uint8, the likeliest class."""
+        logits = [model.eval()(inputs) for inputs, _ in module.test_dataloader()]
+        return {"predictions": torch.cat(logits).argmax(1).to(torch.uint8)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferExperiment(ClassifierExperiment):
+    """The training of a classifier on the features of the encoder that `source` has trained."""
+
+    def settings(self, source: Run | None) -> dict[str, Any]:
+        """A digest of the encoder's weights: another encoder is another experiment."""
+        assert source is not None
+        return {"encoder": hashlib.sha256((source.path / "weights.safetensors").read_bytes()).hexdigest()}
+
+    @torch.no_grad()
+    def prepare(self, model: Model, garments: Garments, source: Run | None) -> Garments:
+        """Adopt the encoder's linear block; compute the features of all images, once."""
+        assert source is not None
+        autoencoder = load_model(source)
+        assert isinstance(model, TransferClassifier)
+        assert isinstance(autoencoder, SymmetricAutoencoder)
+        model.adopt(autoencoder)
+
+        def features(images: Tensor) -> Tensor:
+            portions = [autoencoder.features(part.float() / 255).flatten(1) for part in images.split(500)]
+            return torch.cat(portions)  # (N, 1600)
+
+        return replace(
+            garments, train_images=features(garments.train_images), test_images=features(garments.test_images)
+        )
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "convolutional": AutoencoderExperiment(model_class=SymmetricAutoencoder, model=AutoencoderConfig()),
+    "denoising": AutoencoderExperiment(
+        model_class=DenoisingAutoencoder,
+        model=DenoisingConfig(),
+        training=TrainingConfig(learning_rate=None),
+        box=1.0,
+    ),
+    "variational": AutoencoderExperiment(model_class=VariationalAutoencoder, model=VariationalConfig(), perplexity=50),
+    "transfer": TransferExperiment(
+        model_class=TransferClassifier,
+        model=TransferConfig(),
+        training=TrainingConfig(learning_rate=None, weight_decay=0.0, max_epochs=50, patience=5, min_delta=5e-4),
+        source="convolutional",
+    ),
 }
+for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
+    # The split and the values of Table 3; in half precision, two of them weigh what one would.
+    EXPERIMENTS[_name] = ClassifierExperiment(
+        model_class=BaselineCNN,
+        model=BaselineConfig(probability=_probability),
+        training=TrainingConfig(
+            optimizer="adam", learning_rate=5.66e-4, weight_decay=1.69e-4, max_epochs=100, patience=6
+        ),
+        validation_share=1 / 6,
+        half=True,
+    )
 
 
 def find_profile(name: str) -> Profile:
@@ -113,19 +235,22 @@ def obtain(
     if chosen.max_epochs:
         limit = min(chosen.max_epochs, experiment.training.max_epochs)
         experiment = replace(experiment, training=replace(experiment.training, max_epochs=limit))
+    source = None
+    if experiment.source:
+        source = obtain(experiment.source, profile=profile, seed=seed, folder=folder)
+    split = _split(experiment, chosen.split)
     config = {
         "experiment": name,
         "model": _plain(asdict(experiment.model)),
         "training": _plain(asdict(experiment.training)),
-        "data": {"sha256": _data_digest(chosen)} | asdict(chosen.split),
+        "data": {"sha256": _data_digest(chosen)} | asdict(split),
         "seed": seed,
-        "perplexity": experiment.perplexity,
-    }
+    } | experiment.settings(source)
     path = runs.run_path((folder or runs.results_folder()) / profile, name, config)
 
     def make(workspace: Path) -> Contents:
         print(f"aelib: training {path.name} in the {profile} profile", file=sys.stderr)
-        return _make(experiment, config, chosen, seed, workspace)
+        return _make(experiment, config, chosen.garments(), split, source, workspace)
 
     return runs.obtain(path, make, again=again)
 
@@ -168,29 +293,49 @@ def _data_digest(profile: Profile) -> str:
     return data.SHA256 if profile.garments is data.load else profile.garments().sha256
 
 
-def _make(experiment: Experiment, config: dict[str, Any], profile: Profile, seed: int, workspace: Path) -> Contents:
-    garments = profile.garments()
+def _split(experiment: Experiment, split: SplitConfig) -> SplitConfig:
+    if experiment.validation_share is None:
+        return split
+    together = split.train + split.validation
+    validation = round(together * experiment.validation_share)
+    return replace(split, train=together - validation, validation=validation)
+
+
+def _make(
+    experiment: Experiment,
+    config: dict[str, Any],
+    garments: Garments,
+    split: SplitConfig,
+    source: Run | None,
+    workspace: Path,
+) -> Contents:
+    seed = config["seed"]
     torch.manual_seed(seed)
     model = experiment.model_class(experiment.model)
-    module = GarmentsDataModule(garments, profile.split, seed=seed)
-    picture = garments.test_images[PICTURED : PICTURED + 1].float() / 255
+    inputs = experiment.prepare(model, garments, source)
+    module = GarmentsDataModule(inputs, split, seed=seed)
+    picture = experiment.picture(garments)
     history = training.fit(model, module, experiment.training, seed=seed, folder=workspace, picture=picture)
-    model.cpu()
-    arrays = {"pictures": history.pictures}
+    weights = model.cpu().state_dict()
+    if experiment.half:
+        weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+        model.load_state_dict(weights)
+    arrays = experiment.look(model, module)
+    if picture is not None:
+        arrays["pictures"] = history.pictures
     if history.curve:
         arrays["curve_learning_rates"] = torch.tensor(history.curve.learning_rates, dtype=torch.float64)
         arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
-    codes, _ = encode(model, module)
-    arrays["tsne"] = torch.from_numpy(latent.tsne(codes, perplexity=experiment.perplexity))
     best = history.rows[history.best_epoch - 1]
     metrics = {
         "epochs": len(history.rows),
         "best_epoch": history.best_epoch,
-        "train_loss": best["train_loss"],
-        "validation_loss": evaluate(model, module.val_dataloader()),
-        "test_loss": evaluate(model, module.test_dataloader()),
+        "learning_rate": best["learning_rate"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
+    metrics |= {name: value for name, value in best.items() if name.startswith("train_")}
+    for part, batches in (("validation", module.val_dataloader()), ("test", module.test_dataloader())):
+        metrics |= {f"{part}_{name}": value for name, value in evaluate(model, batches).items()}
     provenance = runs.provenance() | {
         "data": garments.name,
         "engine": asdict(history.engine),
@@ -198,15 +343,15 @@ def _make(experiment: Experiment, config: dict[str, Any], profile: Profile, seed
         "seconds_per_epoch": round(float(np.median(history.seconds)), 2),
         "peak_memory_bytes": training.peak_memory(),
     }
-    return Contents(config, model.state_dict(), history.rows, metrics, arrays, provenance)
+    return Contents(config, weights, history.rows, metrics, arrays, provenance)
 
 
 @torch.no_grad()
-def evaluate(model: SymmetricAutoencoder, batches: Any) -> float:
-    """Mean loss per image of `model` over `batches`, in float32, without dropout."""
+def evaluate(model: Model, batches: Any) -> dict[str, float]:
+    """Mean of each loss term of `model` over all images of `batches`, in float32, without dropout."""
     model.eval()
-    losses = [model.losses(images, labels)["loss"] for images, labels in batches]
-    return float(torch.cat(losses).double().mean())
+    terms = [model.losses(images, labels) for images, labels in batches]
+    return {name: float(torch.cat([each[name] for each in terms]).double().mean()) for name in terms[0]}
 
 
 @torch.no_grad()
@@ -244,12 +389,19 @@ class Trained:
         return self.model.decode(torch.from_numpy(codes).float())[:, 0].numpy()
 
 
-def open_run(run: Run) -> Trained:
-    """`run` with its model and its test images, for looking at."""
-    experiment, chosen = EXPERIMENTS[run.config["experiment"]], PROFILES[run.path.parent.name]
+def load_model(run: Run) -> Model:
+    """The model of `run`, with its weights, in evaluation mode."""
+    experiment = EXPERIMENTS[run.config["experiment"]]
     model = experiment.model_class(type(experiment.model)(**run.config["model"]))
     model.load_state_dict(run.weights)
-    module = GarmentsDataModule(chosen.garments(), chosen.split)
+    return model.eval()
+
+
+def open_run(run: Run) -> Trained:
+    """The autoencoder of `run` with its test images, for looking at."""
+    model, profile = load_model(run), PROFILES[run.path.parent.name]
+    assert isinstance(model, SymmetricAutoencoder)
+    module = GarmentsDataModule(profile.garments(), profile.split)
     codes, labels = encode(model, module)
-    images = module.garments.test_images[: chosen.split.test, 0].numpy() / np.float32(255)
-    return Trained(run=run, model=model, images=images, labels=labels, codes=codes, notice=chosen.notice)
+    images = module.garments.test_images[: profile.split.test, 0].numpy() / np.float32(255)
+    return Trained(run=run, model=model, images=images, labels=labels, codes=codes, notice=profile.notice)

@@ -324,7 +324,7 @@ def fit(
     Raises:
         AelibError: the training diverged, or the checkpoint is damaged.
     """
-    engine = choose_engine(config.max_epochs * len(data.train_dataloader()))
+    engine = choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
     module = _Training(model, config, engine, seed)
     path = folder / "checkpoint"
     recorder = _Recorder(path, picture)

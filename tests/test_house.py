@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 FLOORS = {
     "errors": 0,
     "checkpoints": 1,
+    "corruption": 1,
     "data": 1,
     "latent": 1,
     "models.base": 1,
@@ -22,6 +23,9 @@ FLOORS = {
     "tables": 1,
     "figures": 2,
     "models.autoencoder": 2,
+    "models.classifier": 3,
+    "models.denoising": 3,
+    "models.variational": 3,
     "synthetic": 2,
     "models": 4,
     "training": 5,

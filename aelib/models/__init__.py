@@ -2,5 +2,20 @@
 
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.base import Model
+from aelib.models.classifier import BaselineCNN, BaselineConfig, TransferClassifier, TransferConfig
+from aelib.models.denoising import DenoisingAutoencoder, DenoisingConfig
+from aelib.models.variational import VariationalAutoencoder, VariationalConfig
 
-__all__ = ["AutoencoderConfig", "Model", "SymmetricAutoencoder"]
+__all__ = [
+    "AutoencoderConfig",
+    "BaselineCNN",
+    "BaselineConfig",
+    "DenoisingAutoencoder",
+    "DenoisingConfig",
+    "Model",
+    "SymmetricAutoencoder",
+    "TransferClassifier",
+    "TransferConfig",
+    "VariationalAutoencoder",
+    "VariationalConfig",
+]

@@ -88,8 +88,12 @@ class SymmetricAutoencoder(Model):
 
     def encode(self, images: Tensor) -> Tensor:
         """images: (B, 1, 28, 28), in [0, 1] → codes: (B, latent_dim)."""
+        return self.latent(self.hide(images))
+
+    def hide(self, images: Tensor) -> Tensor:
+        """images: (B, 1, 28, 28), in [0, 1] → what the codes are computed from: (B, linear_units)."""
         features = self.features(images)  # (B, channels[-1], h, h)
-        return self.latent(self.hidden(features.flatten(1)))
+        return self.hidden(features.flatten(1))
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes: (B, latent_dim) → images: (B, 1, 28, 28), in [0, 1]."""
@@ -101,7 +105,7 @@ class SymmetricAutoencoder(Model):
         return self.decode(self.encode(images))
 
     def corrupt(self, images: Tensor) -> Tensor:
-        """What the encoder sees of `images` in training; here the images themselves."""
+        """What the encoder sees of images, (B, 1, 28, 28), in training; here the images themselves."""
         return images
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

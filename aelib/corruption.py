@@ -1,0 +1,92 @@
+"""Random transforms of a batch of images, drawn anew for every image, without a loop over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aelib.errors import AelibError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corruption:
+    """Flips, Gaussian noise and an erased rectangle, in that order, each with a probability of its own coin.
+
+    Attributes:
+        probability: of each of the four transforms, for each image, in [0, 1].
+        noise_std: standard deviation of the noise, at least 0, in units of the pixel range.
+        erased_area: smallest and largest share of the image that a rectangle covers, in (0, 1].
+        rescale: bring a noisy image back to [0, 1] by its smallest and largest value; it is clipped otherwise.
+
+    Raises:
+        AelibError: a value is out of range.
+    """
+
+    probability: float = 0.5
+    noise_std: float = 0.4
+    erased_area: tuple[float, float] = (0.02, 0.33)
+    rescale: bool = False
+
+    def __post_init__(self) -> None:
+        for name, highest in (("probability", 1.0), ("noise_std", float("inf"))):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= highest:
+                raise AelibError(f"{name} must be a number in [0, {highest:g}], not {value!r}")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """A corrupted copy of images, (B, 1, 28, 28), in [0, 1]; so is the copy."""
+        images = self._where(images, horizontal_flip(images))
+        images = self._where(images, vertical_flip(images))
+        images = self._where(images, add_noise(images, self.noise_std, rescale=self.rescale))
+        return self._where(images, erase(images, self.erased_area))
+
+    def _where(self, images: Tensor, changed: Tensor) -> Tensor:
+        coins = torch.rand(len(images), 1, 1, 1, device=images.device) < self.probability
+        return torch.where(coins, changed, images)
+
+
+def horizontal_flip(images: Tensor) -> Tensor:
+    """Left and right exchanged: (B, 1, H, W) → the same."""
+    return images.flip(-1)
+
+
+def vertical_flip(images: Tensor) -> Tensor:
+    """Top and bottom exchanged: (B, 1, H, W) → the same."""
+    return images.flip(-2)
+
+
+def add_noise(images: Tensor, std: float, *, rescale: bool = False) -> Tensor:
+    """Gaussian noise on every pixel; the result, (B, 1, H, W), is clipped or rescaled to [0, 1]."""
+    noisy = images + std * torch.randn_like(images)
+    if not rescale:
+        return noisy.clamp(0, 1)
+    low, high = noisy.amin((1, 2, 3), keepdim=True), noisy.amax((1, 2, 3), keepdim=True)
+    return (noisy - low) / (high - low).clamp_min(1e-12)
+
+
+def erase(images: Tensor, area: tuple[float, float], ratio: tuple[float, float] = (0.3, 3.3)) -> Tensor:
+    """Set one random rectangle of every image, (B, 1, H, W), to 0.
+
+    Its share of the image is uniform in `area`; its height over its width is uniform in the logarithm over `ratio`.
+    Of ten such rectangles the first that fits is taken, as in torchvision's RandomErasing; if none fits, which
+    hardly happens, nothing is erased.
+    """
+    count, (height, width) = len(images), images.shape[-2:]
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, 10, device=images.device)
+
+    pixels = uniform(*area) * height * width
+    aspect = uniform(torch.tensor(ratio[0]).log().item(), torch.tensor(ratio[1]).log().item()).exp()
+    heights, widths = (pixels * aspect).sqrt().round(), (pixels / aspect).sqrt().round()
+    fits = (heights < height) & (widths < width)
+    first = fits.float().argmax(1, keepdim=True)
+    fits, heights, widths = (each.gather(1, first) for each in (fits, heights, widths))  # (B, 1)
+    top = (torch.rand(count, 1, device=images.device) * (height - heights + 1)).floor()
+    left = (torch.rand(count, 1, device=images.device) * (width - widths + 1)).floor()
+    rows, columns = (torch.arange(size, device=images.device)[None] for size in (height, width))
+    inside = ((rows >= top) & (rows < top + heights) & fits)[:, None, :, None]  # (B, 1, H, 1)
+    inside = inside & ((columns >= left) & (columns < left + widths))[:, None, None, :]
+    return images.masked_fill(inside, 0)

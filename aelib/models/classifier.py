@@ -1,0 +1,111 @@
+"""Two classifiers: one on the features of a trained encoder, and the CNN of the first homework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aelib.corruption import Corruption
+from aelib.models.autoencoder import SymmetricAutoencoder
+from aelib.models.base import Model
+from aelib.models.layers import Conv, linear_block
+
+CLASSES = 10
+
+
+class _Classifier(Model):
+    """A network from inputs to the logits of ten classes, trained by cross-entropy."""
+
+    def augment(self, inputs: Tensor) -> Tensor:
+        """What the network sees of `inputs` in training; here the inputs themselves."""
+        return inputs
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """`"loss"`: cross-entropy in nats; `"accuracy"`: 1 where the likeliest class is right; each (B,)."""
+        logits = self(self.augment(images) if self.training else images).float()
+        accuracy = (logits.argmax(1) == labels).float()
+        return {"loss": F.cross_entropy(logits, labels, reduction="none"), "accuracy": accuracy}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferConfig:
+    """Shape of the classifier that stands on an encoder; fixed by that encoder, but for the dropout.
+
+    Attributes:
+        features: length of the encoder's flattened features.
+        linear_units: width of the encoder's linear block.
+        dropout: of that block, in [0, 1).
+    """
+
+    features: int = 1600
+    linear_units: int = 256
+    dropout: float = 0.16
+
+
+class TransferClassifier(_Classifier):
+    """Features of the frozen convolutional part → the encoder's linear block → ten classes (report, Section 2.2).
+
+    It takes the features, (B, features), not the images: they are computed once, by `features_of`.
+    """
+
+    # Two small matrix products: compilation would take longer than it saves.
+    worth_compiling = False
+
+    def __init__(self, config: TransferConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or TransferConfig()
+        self.hidden = linear_block(config.features, config.linear_units, config.dropout)
+        self.classes = nn.Linear(config.linear_units, CLASSES)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features: (B, features) → logits: (B, 10)."""
+        return self.classes(self.hidden(features))
+
+    def adopt(self, autoencoder: SymmetricAutoencoder) -> None:
+        """Start from a copy of the linear block of `autoencoder`, which stays as it is."""
+        self.hidden.load_state_dict(autoencoder.hidden.state_dict())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    """The CNN of the first homework (Table 3).
+
+    Attributes:
+        probability: of each of its random transforms, for each image, in [0, 1]; 0 for none.
+    """
+
+    probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        _ = self.corruption
+
+    @property
+    def corruption(self) -> Corruption:
+        """Flips, weak noise brought back to [0, 1], and a black rectangle of at most 0.4 of the area."""
+        return Corruption(probability=self.probability, noise_std=0.1, erased_area=(0.02, 0.4), rescale=True)
+
+
+class BaselineCNN(_Classifier):
+    """Three convolutions and three linear layers, batch-normalised (report, Table 3)."""
+
+    def __init__(self, config: BaselineConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or BaselineConfig()
+        layers: list[nn.Module] = []
+        convs = (Conv(7, 2, 2), Conv(3, 2, 2), Conv(3, 1, 1))  # 28 → 13 → 8 → 8 pixels
+        for conv, before, after in zip(convs, (1, 96, 64), (96, 64, 32), strict=True):
+            layers += [nn.Conv2d(before, after, *conv), nn.BatchNorm2d(after), nn.ReLU()]
+        layers.append(nn.Flatten())
+        for before, after in ((2048, 1024), (1024, 320)):
+            layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(320, CLASSES))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (B, 1, 28, 28), in [0, 1] → logits: (B, 10)."""
+        return self.layers(images)
+
+    def augment(self, inputs: Tensor) -> Tensor:
+        """`inputs`, (B, 1, 28, 28), with the random transforms, if there are any."""
+        return self.config.corruption(inputs) if self.config.probability else inputs

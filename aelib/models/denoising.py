@@ -1,0 +1,42 @@
+"""The denoising autoencoder (report, Section 2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from aelib.corruption import Corruption
+from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingConfig(AutoencoderConfig):
+    """Shape of the autoencoder, and the strength of the corruption.
+
+    Attributes:
+        probability: of each of the four transforms, for each image, in [0, 1].
+        noise_std: standard deviation of the noise, at least 0, in units of the pixel range.
+    """
+
+    probability: float = 0.5
+    noise_std: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.corruption
+
+    @property
+    def corruption(self) -> Corruption:
+        """Flips, noise and erasing, each with `probability`."""
+        return Corruption(probability=self.probability, noise_std=self.noise_std)
+
+
+class DenoisingAutoencoder(SymmetricAutoencoder):
+    """A symmetric autoencoder that sees corrupted images in training and has to give back the clean ones."""
+
+    config: DenoisingConfig
+
+    def corrupt(self, images: Tensor) -> Tensor:
+        """A corrupted copy of images, (B, 1, 28, 28), in [0, 1]; each image draws its own corruption."""
+        return self.config.corruption(images)

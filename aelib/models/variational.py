@@ -1,0 +1,63 @@
+"""The variational autoencoder (report, Section 2.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aelib.errors import AelibError
+from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder, squared_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariationalConfig(AutoencoderConfig):
+    """Shape of the autoencoder, and the weight of the divergence.
+
+    Attributes:
+        beta: multiplies the KL divergence, at least 0; 2 is the Gaussian decoder of unit variance.
+    """
+
+    beta: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.beta, bool) or not isinstance(self.beta, (int, float)) or not 0 <= self.beta < float("inf"):
+            raise AelibError(f"beta must be a number of at least 0, not {self.beta!r}")
+
+
+class VariationalAutoencoder(SymmetricAutoencoder):
+    """A symmetric autoencoder whose code is a normal distribution; `encode` gives its mean."""
+
+    config: VariationalConfig
+
+    def __init__(self, config: VariationalConfig | None = None) -> None:
+        config = config or VariationalConfig()
+        super().__init__(config)
+        self.log_variance = nn.Linear(config.linear_units, config.latent_dim)
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """`"loss"` = `"reconstruction"` + β `"kl"` / pixels, each (B,).
+
+        The squared error is a mean over the pixels, the divergence a sum over the latent units, in nats; divided by
+        the 784 pixels it has the weight that it has beside a *sum* of squared errors. The code is drawn in training
+        (`z = μ + σ ε`, so that gradients pass through μ and σ) and is the mean otherwise.
+        """
+        hidden = self.hide(images)  # (B, linear_units)
+        mean, log_variance = self.latent(hidden).float(), self.log_variance(hidden).float()
+        codes = mean
+        if self.training:
+            codes = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        reconstruction = squared_error(self.decode(codes), images)
+        kl = kl_to_standard_normal(mean, log_variance)
+        loss = reconstruction + self.config.beta * kl / images[0].numel()
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
+
+
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of N(μ, diag σ²) from N(0, I), in nats: two (B, D) → (B,).
+
+    ½ Σ (μ² + σ² − 1 − log σ²); Kingma and Welling (2014), Appendix B.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
