@@ -1,6 +1,7 @@
 """The shape of the house: imports go down, the lock agrees with the bounds."""
 
 import ast
+import re
 import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -109,3 +110,15 @@ def test_the_lock_is_complete_and_is_what_is_installed():
             if requirement.marker is None or any(requirement.marker.evaluate(each) for each in environments):
                 queue.append((canonicalize_name(requirement.name), requirement.extras))
     assert set(pins) == {name for name, _ in needed}
+
+
+def test_every_dependency_has_its_reason():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    missing = [requirement.name for requirement in direct() if f"`{requirement.name}`" not in text]
+    assert missing == []
+
+
+def test_the_readme_names_only_targets_that_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"setup", "data", "book", "test", "lint", "retrain", "bench", "serve", "clean", "help"} == targets
+    assert set(re.findall(r"`make ([a-z]+)", (ROOT / "README.md").read_text())) <= targets
