@@ -166,6 +166,7 @@ def _reason(stamp: Path, executed: Path, key: str) -> tuple[str, Execution | Non
 
 def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any], key: str) -> Execution:
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     executed.parent.mkdir(parents=True, exist_ok=True)
     log = executed.with_suffix(".runs")
@@ -187,8 +188,11 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any], 
         )
     except papermill.PapermillExecutionError as error:
         raise AelibError(
-            f"chapter {name}, cell {error.cell_index}: {error.ename}: {error.evalue} (all of it is in {executed})"
+            f"chapter {name}, cell {error.cell_index}: {error.ename}: {' '.join(error.evalue.split())} "
+            f"(all of it is in {executed})"
         ) from error
+    except DeadKernelError as error:
+        raise AelibError(f"chapter {name}: its kernel died, most likely for want of memory") from error
     finally:
         del os.environ["AELIB_RUNS_READ"]
     read = dict(json.loads(line) for line in log.read_text().splitlines()) if log.exists() else {}
@@ -214,16 +218,19 @@ def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict
 
 
 def _build_table(executions: dict[str, Execution]) -> str:
-    rows = ["| Chapter | Seconds | Run | Commit | Trained on | Seconds |", "| --- | --: | --- | --- | --- | --: |"]
+    rows = [
+        "| Chapter | Executed in | Run | Commit | Trained on | Trained in |",
+        "| --- | --: | --- | --- | --- | --: |",
+    ]
     for chapter, execution in executions.items():
         for path in execution.runs or {"": ""}:
             run = runs.load(Path(path)) if path else None
-            cells = [chapter, f"{execution.seconds:.0f}"]
+            cells = [chapter, f"{execution.seconds:.0f} s"]
             if run:
                 about = run.provenance
                 device = about["hardware"]["processor"] if about["engine"]["device"] == "cpu" else "GPU"
                 cells += [f"`{run.path.name}`", f"`{(about['commit'] or 'unknown')[:8]}`"]
-                cells += [f"{device}, {about['hardware']['cores']} cores", f"{about['training_seconds']:.0f}"]
+                cells += [f"{device}, {about['hardware']['cores']} cores", f"{about['training_seconds']:.0f} s"]
             rows.append("| " + " | ".join([*cells, *[""] * (6 - len(cells))]) + " |")
     return "\n".join(rows) + "\n"
 

@@ -1,4 +1,4 @@
-"""The command `aelib`: data, train, book."""
+"""The command `aelib`: data, train, claims, book."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
     command.set_defaults(action=_book)
 
+    command = commands.add_parser("claims", help="what the report claims, and what we found")
+    command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(action=_claims)
+
     options = parser.parse_args(arguments)
     # A terminated training ends as an interrupted one does, with its last epoch on disk.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -48,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"aelib: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("aelib: interrupted; the same command goes on from here", file=sys.stderr)
+        print("aelib: interrupted; what was under way goes on from its last epoch next time", file=sys.stderr)
         return 130
     return 0
 
@@ -63,9 +68,27 @@ def _data(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from aelib import experiments
 
+    experiments.find_profile(options.profile)
+    for name in options.names:  # before the first is trained
+        experiments.find_experiment(name)
     for name in options.names or experiments.EXPERIMENTS:
         run = experiments.obtain(name, profile=options.profile, seed=options.seed, again=options.again)
         print(f"{run.path}: {run.metrics}")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    import json
+    from dataclasses import asdict
+
+    from aelib.claims import claims
+
+    found = claims(options.profile)
+    if options.json:
+        print(json.dumps([asdict(claim) for claim in found], indent=2, ensure_ascii=False))
+        return
+    for claim in found:
+        theirs = f" (report: {claim.theirs})" if claim.theirs else ""
+        print(f"{claim.verdict.upper()}: {claim.claim}{theirs}\n    {claim.ours}\n    rule: {claim.rule}")
 
 
 def _book(options: argparse.Namespace) -> None:

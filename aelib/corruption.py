@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ class Corruption:
 
     Attributes:
         probability: of each of the four transforms, for each image, in [0, 1].
-        noise_std: standard deviation of the noise, at least 0, in units of the pixel range.
+        noise_std: standard deviation of the noise, in [0, 100], in units of the pixel range.
         erased_area: smallest and largest share of the image that a rectangle covers, in (0, 1].
         rescale: bring a noisy image back to [0, 1] by its smallest and largest value; it is clipped otherwise.
 
@@ -30,10 +31,13 @@ class Corruption:
     rescale: bool = False
 
     def __post_init__(self) -> None:
-        for name, highest in (("probability", 1.0), ("noise_std", float("inf"))):
+        for name, highest in (("probability", 1.0), ("noise_std", 100.0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= highest:
                 raise AelibError(f"{name} must be a number in [0, {highest:g}], not {value!r}")
+        smallest, largest = self.erased_area
+        if not 0 < smallest <= largest <= 1:
+            raise AelibError(f"erased_area must be two rising numbers in (0, 1], not {self.erased_area!r}")
 
     def __call__(self, images: Tensor) -> Tensor:
         """A corrupted copy of images, (B, 1, 28, 28), in [0, 1]; so is the copy."""
@@ -79,7 +83,7 @@ def erase(images: Tensor, area: tuple[float, float], ratio: tuple[float, float] 
         return low + (high - low) * torch.rand(count, 10, device=images.device)
 
     pixels = uniform(*area) * height * width
-    aspect = uniform(torch.tensor(ratio[0]).log().item(), torch.tensor(ratio[1]).log().item()).exp()
+    aspect = uniform(math.log(ratio[0]), math.log(ratio[1])).exp()
     heights, widths = (pixels * aspect).sqrt().round(), (pixels / aspect).sqrt().round()
     fits = (heights < height) & (widths < width)
     first = fits.float().argmax(1, keepdim=True)

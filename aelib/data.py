@@ -18,8 +18,8 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytorch_lightning as pl
@@ -126,10 +126,14 @@ def fetch(source: Path | None = None) -> tuple[Path, str]:
                 found = way(Path(scratch))
                 if not found.is_dir():
                     raise FileNotFoundError("not installed")
-            except (OSError, RuntimeError, URLError, subprocess.SubprocessError) as error:
+            except (OSError, RuntimeError, HTTPException, subprocess.SubprocessError) as error:
                 reasons.append(f"{name}: {_one_line(error)}")
                 continue
-            _import(found, target)
+            try:
+                _import(found, target)
+            except _BadSource as error:  # another way may do better
+                reasons.append(f"{name}: {error}")
+                continue
             return target, name
     raise AelibError(
         f"FashionMNIST is not here and could not be fetched ({'; '.join(reasons)}). Put its four IDX files in a "
@@ -156,7 +160,7 @@ def _digest(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # missing, a folder, unreadable
         return None
 
 
@@ -171,7 +175,7 @@ def _read_idx(path: Path) -> np.ndarray:
 def _import(source: Path, target: Path) -> None:
     """Unpack and verify the four files of `source`, then put them into `target`, each in one step."""
     if not source.is_dir():
-        raise AelibError(f"{source} is not a folder: give one that holds {', '.join(FILES)}, plain or .gz")
+        raise _BadSource(f"{source} is not a folder: give one that holds {', '.join(FILES)}, plain or .gz")
     try:
         target.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".incoming-", dir=target))
@@ -193,17 +197,21 @@ def _import(source: Path, target: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+class _BadSource(AelibError):
+    """A file that was found is missing, truncated or altered."""
+
+
 def _unpack(source: Path, name: str, target: Path) -> None:
     plain, packed = source / name, source / f"{name}.gz"
-    path = plain if plain.exists() else packed
-    if not path.exists():
-        raise AelibError(f"{source} holds neither {name} nor {packed.name}: all four files of FashionMNIST are needed")
+    path = plain if plain.is_file() else packed
+    if not path.is_file():
+        raise _BadSource(f"{source} holds neither {name} nor {packed.name}: all four files of FashionMNIST are needed")
     try:
         content = path.read_bytes() if path is plain else gzip.decompress(path.read_bytes())
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise AelibError(f"{path} cannot be unpacked ({_one_line(error)}): fetch that file again") from error
+    except (EOFError, zlib.error, OSError) as error:
+        raise _BadSource(f"{path} cannot be read ({_one_line(error)}): fetch that file again") from error
     if (found := hashlib.sha256(content).hexdigest()) != FILES[name]:
-        raise AelibError(
+        raise _BadSource(
             f"{path} is truncated or altered (SHA-256 {found[:8]}… in place of {FILES[name][:8]}…, "
             f"{len(content):,} bytes unpacked): fetch that file again"
         )

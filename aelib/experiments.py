@@ -211,6 +211,11 @@ def find_profile(name: str) -> Profile:
     return PROFILES[_known("profile", name, PROFILES)]
 
 
+def find_experiment(name: str) -> Experiment:
+    """The experiment of that name, or an error that names them all."""
+    return EXPERIMENTS[_known("experiment", name, EXPERIMENTS)]
+
+
 def obtain(
     name: str, *, profile: str = "report", seed: int = 0, folder: Path | None = None, again: bool = False, **parameters
 ) -> Run:
@@ -229,7 +234,7 @@ def obtain(
             the data cannot be had, or the training diverged.
     """
     chosen = find_profile(profile)
-    experiment = configure(EXPERIMENTS[_known("experiment", name, EXPERIMENTS)], **parameters)
+    experiment = configure(find_experiment(name), **parameters)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise AelibError(f"seed must be a whole number in [0, 2³²), not {seed!r}")
     if chosen.max_epochs:
@@ -397,10 +402,28 @@ def load_model(run: Run) -> Model:
     return model.eval()
 
 
+def test_labels(run: Run) -> np.ndarray:
+    """Classes, (M,) in [0, 10), of the test images that `run` was evaluated on."""
+    profile = PROFILES[run.path.parent.name]
+    return profile.garments().test_labels[: profile.split.test].numpy()
+
+
+def random_box(run: Run) -> float:
+    """Share of the range of the codes of `run` that the report draws its random codes from."""
+    experiment = EXPERIMENTS[run.config["experiment"]]
+    assert isinstance(experiment, AutoencoderExperiment)
+    return experiment.box
+
+
 def open_run(run: Run) -> Trained:
-    """The autoencoder of `run` with its test images, for looking at."""
+    """The autoencoder of `run` with its test images, for looking at.
+
+    Raises:
+        AelibError: the model of `run` is not an autoencoder.
+    """
     model, profile = load_model(run), PROFILES[run.path.parent.name]
-    assert isinstance(model, SymmetricAutoencoder)
+    if not isinstance(model, SymmetricAutoencoder):
+        raise AelibError(f"run {run.path.name} is a classifier, which has no codes: use load_model")
     module = GarmentsDataModule(profile.garments(), profile.split)
     codes, labels = encode(model, module)
     images = module.garments.test_images[: profile.split.test, 0].numpy() / np.float32(255)

@@ -118,28 +118,35 @@ def epochs_shown(total: int, report: Sequence[int]) -> list[int]:
     return np.unique(np.geomspace(1, total, len(report)).round().astype(int)).tolist()
 
 
-def loss_history(history: Sequence[Mapping[str, float]], *, notice: str = "") -> Figure:
+def loss_history(
+    history: Sequence[Mapping[str, float]], *, label: str = "Loss (mean squared error)", notice: str = ""
+) -> Figure:
     """Training and validation loss of each epoch, in logarithm, the best epoch marked (Figure 19).
 
     Args:
         history: one row an epoch, with `epoch`, `train_loss` and `validation_loss`.
+        label: what the loss is.
     """
     figure = _figure(3.4, notice)
-    axis = figure.subplots()
+    _losses(figure.subplots(), history, label)
+    return figure
+
+
+def _losses(axis: Axes, history: Sequence[Mapping[str, float]], label: str = "Loss") -> None:
     epochs = [row["epoch"] for row in history]
     for name, colour, style in (("train", COLOURS[6], "--"), ("validation", COLOURS[0], "-")):
         losses = [row[f"{name}_loss"] for row in history]
         axis.plot(epochs, losses, style, color=colour, label="training" if name == "train" else name)
     best = _best(history)
-    lowest = f"lowest: {best['validation_loss']:.4f} in epoch {best['epoch']:.0f}"
+    lowest = f"lowest: {best['validation_loss']:.4g} in epoch {best['epoch']:.0f}"
     axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
-    axis.set(xlabel="Epoch", ylabel="Loss (mean squared error)", yscale="log", xlim=(0, max(epochs) + 1))
+    axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=0.6, linestyle=":")
+    axis.set(xlabel="Epoch", ylabel=label, yscale="log", xlim=(0, max(epochs) + 1))
     # Losses span less than a decade: name 1, 2 and 5 of each.
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.legend()
-    return figure
 
 
 def architecture(
@@ -200,3 +207,99 @@ def architecture(
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPatch:
     return FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color="0.3", linewidth=0.9)
+
+
+def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, notice: str = "") -> Figure:
+    """Several maps side by side, with one legend for all (Figures 17 and 18).
+
+    Args:
+        maps: (N, 2) each, by title.
+        labels: (N,), in [0, 10).
+    """
+    figure = _figure(3.1, notice)
+    order = np.random.default_rng(0).permutation(len(labels))
+    colours = np.array(COLOURS)[labels[order]]
+    for axis, (title, points) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
+        axis.scatter(points[order, 0], points[order, 1], s=1.5, c=colours, alpha=0.7, linewidths=0, rasterized=True)
+        axis.set_title(title, fontsize=10)
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
+    handles = [Line2D([], [], marker="o", linestyle="", color=colour, label=name)
+               for colour, name in zip(COLOURS, CLASSES, strict=True)]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, handletextpad=0.1)
+    return figure
+
+
+def loss_histories(histories: Mapping[str, Sequence[Mapping[str, float]]], *, notice: str = "") -> Figure:
+    """One panel a training, from top to bottom, in logarithm (Figure 19)."""
+    figure = _figure(2.5 * len(histories), notice)
+    for axis, (title, history) in zip(figure.subplots(len(histories), 1), histories.items(), strict=True):
+        _losses(axis, history)
+        axis.set_title(title, fontsize=10)
+    return figure
+
+
+def confusion_matrix(matrix: np.ndarray, *, notice: str = "") -> Figure:
+    """Counts, (10, 10): predicted class across, true class down (Figures 8 and 14)."""
+    figure = _figure(5.6, notice)
+    axis = figure.subplots()
+    # The square root lets the few confusions be seen beside the many right answers.
+    axis.imshow(np.sqrt(matrix), cmap="Blues")
+    for (row, column), count in np.ndenumerate(matrix):
+        dark = matrix[row, column] > 0.3 * matrix.max()
+        axis.text(column, row, str(count), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    axis.set_xticks(range(10), CLASSES, rotation=45, ha="right")
+    axis.set_yticks(range(10), CLASSES)
+    axis.set(xlabel="Predicted class", ylabel="True class")
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+def finder_curve(learning_rates: np.ndarray, losses: np.ndarray, chosen: float, *, notice: str = "") -> Figure:
+    """What the learning-rate finder saw, a star at the value that it chose (Figure 13)."""
+    figure = _figure(3.2, notice)
+    axis = figure.subplots()
+    axis.plot(learning_rates, losses, color=COLOURS[0])
+    at = int(np.abs(np.log(learning_rates / chosen)).argmin())
+    axis.plot(chosen, losses[at], "*", color=COLOURS[6], markersize=14, label=f"chosen: {chosen:.3g}")
+    axis.set(xlabel="Learning rate", ylabel="Training loss, smoothed", xscale="log")
+    axis.legend()
+    return figure
+
+
+def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = (), notice: str = "") -> Figure:
+    """Images in labelled rows, one column an example (Figure 10).
+
+    Args:
+        rows: (N, 28, 28) each, in [0, 1], by label.
+        titles: one a column, or none.
+    """
+    columns = len(next(iter(rows.values())))
+    size = WIDTH / (columns + 1.2)
+    figure = _figure(len(rows) * size + 0.4 * bool(titles) + 0.3 * bool(notice), notice)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for number, (label, images) in enumerate(rows.items()):
+        for column, image in enumerate(images):
+            _show(axes[number, column], image, titles[column] if titles and not number else "")
+        axes[number, 0].text(-4, 13.5, label, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, notice: str = "") -> Figure:
+    """For each model its decoded centroids, titled by class, and its decoded random codes (Figure 20).
+
+    Args:
+        models: centroids (10, 28, 28) and random codes (20, 28, 28), in [0, 1], by title.
+    """
+    figure = _figure(2.3 * len(models), notice)
+    parts = figure.subfigures(len(models), 1, squeeze=False).flat
+    for part, (title, (means, drawn)) in zip(parts, models.items(), strict=True):
+        part.suptitle(title, fontsize=10)
+        left, right = part.subfigures(1, 2, width_ratios=(1.35, 1), wspace=0.05)
+        for axis, image, name in zip(left.subplots(2, 5).flat, means, CLASSES, strict=True):
+            _show(axis, image)
+            axis.set_title(name, fontsize=6.5, pad=2)
+        for axis, image in zip(right.subplots(4, 5).flat, drawn, strict=True):
+            _show(axis, image)
+    return figure

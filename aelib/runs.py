@@ -99,7 +99,7 @@ def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False)
     """
     if path.exists() and not again:
         return load(path)
-    with _workspace(path) as workspace:
+    with _workspace(path, "again" if again else "partial") as workspace:
         if not path.exists() or again:
             _publish(make(workspace), workspace, path)
     return load(path)
@@ -171,13 +171,13 @@ def _note_as_read(run: Run) -> None:
             file.write(json.dumps([str(run.path), run.checksum]) + "\n")
 
 
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_UNWRITABLE = {errno.ENOSPC, errno.EEXIST, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 @contextmanager
-def _workspace(path: Path) -> Iterator[Path]:
-    """A folder to work in, for one process at a time."""
-    workspace = path.with_name(f".{path.name}.partial")
+def _workspace(path: Path, kind: str) -> Iterator[Path]:
+    """A folder to work in, for one process at a time; another one for each `kind` of work."""
+    workspace = path.with_name(f".{path.name}.{kind}")
     # Held by the system on behalf of the process: a killed one leaves no lock behind.
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
@@ -193,7 +193,9 @@ def _workspace(path: Path) -> Iterator[Path]:
         finally:
             lock.release()
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        # A file elsewhere, a compiler's for instance, is not ours to explain.
+        ours = error.filename is None or Path(str(error.filename)).is_relative_to(path.parent)
+        if error.errno not in _UNWRITABLE or not ours:
             raise
         raise AelibError(
             f"{error.filename or path.parent} cannot be written ({error.strerror}): "
@@ -220,9 +222,12 @@ def _publish(contents: Contents, workspace: Path, path: Path) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if path.exists():
-        shutil.rmtree(path)
+        os.replace(path, old)
     os.replace(draft, path)
+    shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(workspace)
 
 

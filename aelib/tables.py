@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 
-def myst_table(name: str, caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A numbered table that text refers to as `name`; the first column is text, the others are numbers."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+def myst_table(
+    name: str, caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False
+) -> str:
+    """A numbered table that prose refers to as `name`; the first column is text, the others numbers unless `text`."""
+    lines = [header, [":--", *[":--" if text else "--:"] * (len(header) - 1)], *rows]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"```{{table}} {caption}\n:name: {name}\n\n{body}\n```\n"
 

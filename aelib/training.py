@@ -64,7 +64,7 @@ class TrainingConfig:
     min_delta: float = 1e-4
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
+        if not isinstance(self.optimizer, str) or self.optimizer not in OPTIMIZERS:
             raise AelibError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
         if self.learning_rate is not None and not (_is_number(self.learning_rate) and 0 < self.learning_rate <= 1):
             raise AelibError(
@@ -74,6 +74,10 @@ class TrainingConfig:
             value = getattr(self, name)
             if not (_is_number(value) and 0 <= value < float("inf")):
                 raise AelibError(f"{name} must be a number of at least 0, not {value!r}")
+            # 0 and 0.0 are one configuration.
+            object.__setattr__(self, name, float(value))
+        if self.learning_rate is not None:
+            object.__setattr__(self, "learning_rate", float(self.learning_rate))
         for name in ("max_epochs", "patience"):
             value = getattr(self, name)
             if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
@@ -113,7 +117,9 @@ def choose_engine(steps: int) -> Engine:
 @cache
 def _has_compiler() -> bool:
     """Whether torch.compile finds the C++ compiler it needs; says so, once, where it does not."""
-    found = platform.system() == "Linux" and shutil.which(os.environ.get("CXX", "g++")) is not None
+    if platform.system() != "Linux":
+        return False  # not tried there
+    found = shutil.which(os.environ.get("CXX", "g++")) is not None
     if not found:
         print("aelib: no C++ compiler here: training without torch.compile, about a quarter slower", file=sys.stderr)
     return found
@@ -164,7 +170,9 @@ class _Training(pl.LightningModule):
         self.model, self.config, self.engine, self.seed = model, config, engine, seed
         self.learning_rate = config.learning_rate
         # Evaluation stays uncompiled: its odd last batch would compile a second time.
-        self._training_losses = torch.compile(model.losses) if engine.compiled else model.losses
+        # Static shapes: after an odd last batch the compiler would go over to other kernels, with other last
+        # digits, and a resumed training would start again with the first ones.
+        self._training_losses = torch.compile(model.losses, dynamic=False) if engine.compiled else model.losses
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
@@ -344,9 +352,13 @@ def fit(
     if recorder.curve:
         module.learning_rate = recorder.curve.suggestion
     if not finished:
-        trainer.fit(module, datamodule=data, ckpt_path=path if path.exists() else None)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=path if path.exists() else None)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit; a SIGTERM stays one.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
     last = recorder.rows[-1]
     if not np.isfinite(last["validation_loss"]):
         raise AelibError(

@@ -15,6 +15,18 @@ from aelib.data import GarmentsDataModule, SplitConfig
 ROOT = Path(__file__).resolve().parent.parent
 
 
+USERS_DATA = os.environ.get("AELIB_DATA")
+
+
+@pytest.fixture
+def users_data(elsewhere, monkeypatch):
+    """For tests on FashionMNIST itself: where the user has it."""
+    if USERS_DATA:
+        monkeypatch.setenv("AELIB_DATA", USERS_DATA)
+    else:
+        monkeypatch.delenv("AELIB_DATA")
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     """No test sees the user's data or runs, nor leaves any."""
@@ -31,6 +43,12 @@ def small_module() -> GarmentsDataModule:
 @pytest.fixture
 def small():
     return small_module()
+
+
+@pytest.fixture(scope="session")
+def smoke_results(tmp_path_factory):
+    """A results folder in which experiments of the smoke profile are trained as they are asked for, once."""
+    return tmp_path_factory.mktemp("smoke-results")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The command line: one clear line and an exit status."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -12,9 +13,17 @@ from aelib import cli
 def test_a_wrong_name_is_one_line(capsys):
     assert cli.main(["train", "convolutionl", "--profile", "smoke"]) == 1
     error = capsys.readouterr().err
-    assert (
-        error == "aelib: experiment must be one of convolutional, not 'convolutionl'; did you mean 'convolutional'?\n"
-    )
+    assert error.startswith("aelib: experiment must be one of convolutional, denoising")
+    assert error.endswith("not 'convolutionl'; did you mean 'convolutional'?\n")
+    assert error.count("\n") == 1
+
+
+def test_all_names_are_checked_before_the_first_is_trained(capsys, monkeypatch):
+    from aelib import experiments
+
+    monkeypatch.setattr(experiments, "obtain", lambda *_, **__: pytest.fail("trained"))
+    assert cli.main(["train", "convolutional", "nonsense", "--profile", "smoke"]) == 1
+    assert "not 'nonsense'" in capsys.readouterr().err
 
 
 def test_with_debug_the_traceback_is_shown():
@@ -42,22 +51,22 @@ def test_help_does_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
-def test_terminated_it_goes_on_later(python, tmp_path):
-    import signal
-
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_it_goes_on_later(number, python, tmp_path):
     program = (
         "import sys; from aelib import cli, experiments\n"
         "from dataclasses import replace\n"
         "smoke = experiments.PROFILES['smoke']\n"
         "experiments.PROFILES['smoke'] = replace(smoke, max_epochs=60)\n"
-        "sys.exit(cli.main(['train', '--profile', 'smoke']))"
+        "sys.exit(cli.main(['train', 'convolutional', '--profile', 'smoke']))"
     )
     process = python(program)
     deadline = time.time() + 60
     while not list(tmp_path.glob("results/smoke/.*/checkpoint")) and time.time() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode in (143, 130), errors
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1].startswith("aelib: interrupted")
     assert "Traceback" not in errors
     assert list(tmp_path.glob("results/smoke/.*/checkpoint"))

@@ -80,7 +80,7 @@ def test_a_damaged_archive_is_named(idx_folder):
     packed = gzip.compress((idx_folder / name).read_bytes())
     (idx_folder / name).unlink()
     (idx_folder / f"{name}.gz").write_bytes(packed[:-9])
-    with pytest.raises(AelibError, match=f"{name}.gz cannot be unpacked"):
+    with pytest.raises(AelibError, match=f"{name}.gz cannot be read"):
         data.fetch(idx_folder)
 
 
@@ -101,6 +101,13 @@ def test_without_data_and_network_the_line_says_what_to_do(offline):
     assert "torchvision" in line
     assert "apt-get" in line
     assert not data.cache_folder().exists()
+
+
+def test_a_damaged_package_does_not_keep_from_trying_the_rest(idx_folder, offline, monkeypatch):
+    (idx_folder / "t10k-labels-idx1-ubyte").write_bytes(b"rotten")
+    monkeypatch.setattr(data, "DEBIAN_FOLDER", idx_folder)
+    with pytest.raises(AelibError, match="Debian package: .*t10k-labels-idx1-ubyte.*torchvision: .*apt-get: "):
+        data.fetch()
 
 
 def test_a_rotten_cache_is_fetched_again(idx_folder, monkeypatch, capsys):
@@ -187,8 +194,7 @@ def test_synthetic_garments_are_repeatable_and_told_apart():
 
 
 @pytest.mark.data
-def test_fashion_mnist_itself(monkeypatch):
-    monkeypatch.delenv("AELIB_DATA")
+def test_fashion_mnist_itself(users_data):
     garments = data.load()
     assert garments.train_images.shape == (60_000, 1, 28, 28)
     assert garments.test_labels.bincount().tolist() == [1_000] * 10

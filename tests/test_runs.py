@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(path):
     runs.obtain(path, lambda _: contents())
 
     def full(_):
-        raise OSError(28, "No space left on device", "somewhere")
+        raise OSError(28, "No space left on device", str(path.parent / "somewhere"))
 
     with pytest.raises(AelibError, match="somewhere cannot be written .No space left on device.: make room"):
         runs.obtain(path, full, again=True)

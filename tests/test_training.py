@@ -7,7 +7,8 @@ import time
 import pytest
 import torch
 
-from aelib import checkpoints, training
+from aelib import checkpoints, synthetic, training
+from aelib.data import GarmentsDataModule, SplitConfig
 from aelib.errors import AelibError
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
 from aelib.training import Engine, TrainingConfig, find_learning_rate, fit
@@ -92,6 +93,19 @@ def _epochs(path) -> int:
         return 0
     states = checkpoints.load(path)["callbacks"].values()
     return max(len(state.get("rows", [])) for state in states)
+
+
+def test_compiled_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch):
+    """With an odd last batch, after which the compiler would like to use other kernels."""
+    if not training._has_compiler():
+        return
+    monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
+    split = SplitConfig(train=256 + 40, validation=64, test=100, batch_size=128)
+    module = GarmentsDataModule(synthetic.garments(400, 100), split, seed=1)
+    undisturbed = digest(*train(module, tmp_path / "a", max_epochs=3))
+    train(module, tmp_path / "b", max_epochs=2)
+    torch._dynamo.reset()  # as in a new process
+    assert digest(*train(module, tmp_path / "b", max_epochs=3)) == undisturbed
 
 
 def test_a_finished_training_is_not_trained_further(small, tmp_path):

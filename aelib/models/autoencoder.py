@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aelib.errors import AelibError
-from aelib.models.base import Model
+from aelib.models.base import Model, at_least_one, is_int, is_number
 from aelib.models.layers import Conv, conv_stack, linear_block, stage_sizes, transposed_stack
 
 
@@ -41,17 +41,18 @@ class AutoencoderConfig:
         object.__setattr__(self, "conv", tuple(Conv(*_triple(conv)) for conv in _sequence("conv", self.conv)))
         object.__setattr__(self, "channels", tuple(_sequence("channels", self.channels)))
         for channel in self.channels:
-            _at_least_one("each of channels", channel)
+            at_least_one("each of channels", channel)
         if not self.conv or len(self.conv) != len(self.channels):
             raise AelibError(
                 f"conv has {len(self.conv)} layers and channels has {len(self.channels)}: give both one entry a layer"
             )
-        _at_least_one("linear_units", self.linear_units)
-        _at_least_one("latent_dim", self.latent_dim)
+        at_least_one("linear_units", self.linear_units)
+        at_least_one("latent_dim", self.latent_dim)
         if not isinstance(self.instance_norm, bool):
             raise AelibError(f"instance_norm must be True or False, not {self.instance_norm!r}")
-        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise AelibError(f"dropout must be a probability in [0, 1), not {self.dropout!r}")
+        object.__setattr__(self, "dropout", float(self.dropout))  # 0 and 0.0 are one configuration
         _ = self.sizes
 
     @property
@@ -129,15 +130,6 @@ def _sequence(name: str, value: object) -> Sequence:
 
 
 def _triple(conv: object) -> Sequence[int]:
-    if not isinstance(conv, Sequence) or len(conv) != 3 or not all(_is_int(number) for number in conv):
+    if not isinstance(conv, Sequence) or len(conv) != 3 or not all(is_int(number) for number in conv):
         raise AelibError(f"each of conv must be three whole numbers (kernel, stride, padding), not {conv!r}")
     return conv
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _at_least_one(name: str, value: object) -> None:
-    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        raise AelibError(f"{name} must be a whole number of at least 1, not {value!r}")

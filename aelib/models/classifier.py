@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aelib.corruption import Corruption
+from aelib.errors import AelibError
 from aelib.models.autoencoder import SymmetricAutoencoder
-from aelib.models.base import Model
+from aelib.models.base import Model, at_least_one, is_number
 from aelib.models.layers import Conv, linear_block
 
 CLASSES = 10
@@ -43,6 +44,13 @@ class TransferConfig:
     linear_units: int = 256
     dropout: float = 0.16
 
+    def __post_init__(self) -> None:
+        at_least_one("features", self.features)
+        at_least_one("linear_units", self.linear_units)
+        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise AelibError(f"dropout must be a probability in [0, 1), not {self.dropout!r}")
+        object.__setattr__(self, "dropout", float(self.dropout))
+
 
 class TransferClassifier(_Classifier):
     """Features of the frozen convolutional part → the encoder's linear block → ten classes (report, Section 2.2).
@@ -64,7 +72,17 @@ class TransferClassifier(_Classifier):
         return self.classes(self.hidden(features))
 
     def adopt(self, autoencoder: SymmetricAutoencoder) -> None:
-        """Start from a copy of the linear block of `autoencoder`, which stays as it is."""
+        """Start from a copy of the linear block of `autoencoder`, which stays as it is.
+
+        Raises:
+            AelibError: that block has another shape.
+        """
+        theirs = (autoencoder.config.features, autoencoder.config.linear_units)
+        ours = (self.config.features, self.config.linear_units)
+        if theirs != ours:
+            raise AelibError(
+                f"the encoder's linear block is {theirs[0]}→{theirs[1]}, the classifier's {ours[0]}→{ours[1]}"
+            )
         self.hidden.load_state_dict(autoencoder.hidden.state_dict())
 
 
@@ -79,7 +97,8 @@ class BaselineConfig:
     probability: float = 0.0
 
     def __post_init__(self) -> None:
-        _ = self.corruption
+        _ = self.corruption  # checks the value
+        object.__setattr__(self, "probability", float(self.probability))
 
     @property
     def corruption(self) -> Corruption:

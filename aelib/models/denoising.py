@@ -24,7 +24,9 @@ class DenoisingConfig(AutoencoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.corruption
+        _ = self.corruption  # checks the values
+        for name in ("probability", "noise_std"):  # 1 and 1.0 are one configuration
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def corruption(self) -> Corruption:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aelib.errors import AelibError
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder, squared_error
+from aelib.models.base import is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,9 @@ class VariationalConfig(AutoencoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.beta, bool) or not isinstance(self.beta, (int, float)) or not 0 <= self.beta < float("inf"):
+        if not is_number(self.beta) or not 0 <= self.beta < float("inf"):
             raise AelibError(f"beta must be a number of at least 0, not {self.beta!r}")
+        object.__setattr__(self, "beta", float(self.beta))  # 2 and 2.0 are one configuration
 
 
 class VariationalAutoencoder(SymmetricAutoencoder):
@@ -37,6 +39,11 @@ class VariationalAutoencoder(SymmetricAutoencoder):
         super().__init__(config)
         self.log_variance = nn.Linear(config.linear_units, config.latent_dim)
 
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the code: images, (B, 1, 28, 28) in [0, 1] → two (B, latent_dim)."""
+        hidden = self.hide(images)  # (B, linear_units)
+        return self.latent(hidden).float(), self.log_variance(hidden).float()
+
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """`"loss"` = `"reconstruction"` + β `"kl"` / pixels, each (B,).
 
@@ -44,8 +51,7 @@ class VariationalAutoencoder(SymmetricAutoencoder):
         the 784 pixels it has the weight that it has beside a *sum* of squared errors. The code is drawn in training
         (`z = μ + σ ε`, so that gradients pass through μ and σ) and is the mean otherwise.
         """
-        hidden = self.hide(images)  # (B, linear_units)
-        mean, log_variance = self.latent(hidden).float(), self.log_variance(hidden).float()
+        mean, log_variance = self.posterior(images)
         codes = mean
         if self.training:
             codes = mean + (log_variance / 2).exp() * torch.randn_like(mean)

@@ -1,0 +1,261 @@
+"""What the report claims, and what we found: each claim with the rule that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aelib import experiments, latent, metrics, report
+from aelib.corruption import Corruption
+from aelib.models import BaselineCNN, VariationalAutoencoder
+
+VERDICTS = CONFIRMED, NOT_CONFIRMED, NOISE = "confirmed", "not confirmed", "within noise"
+DRAWN = 1000
+"""Random codes that the claims about them are judged on."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the report.
+
+    Attributes:
+        claim: in a sentence.
+        theirs: the report's number, as text; empty where it makes the claim in words alone.
+        ours: as text, with the quantity where that is not obvious.
+        rule: what decides.
+        verdict: "confirmed", "not confirmed" or "within noise".
+        figure: label of the figure or table that shows it.
+        command: what makes it again.
+    """
+
+    claim: str
+    theirs: str
+    ours: str
+    rule: str
+    verdict: str
+    figure: str
+    command: str
+
+
+def _decide(right: bool) -> str:
+    return CONFIRMED if right else NOT_CONFIRMED
+
+
+def claims(profile: str = "report", *, seed: int = 0, folder: Path | None = None) -> list[Claim]:
+    """All claims, decided from the runs of `profile`; trains what is missing.
+
+    Raises:
+        AelibError: as `experiments.obtain`.
+    """
+    found = {
+        name: experiments.obtain(name, profile=profile, seed=seed, folder=folder) for name in experiments.EXPERIMENTS
+    }
+    opened = {name: experiments.open_run(found[name]) for name in ("convolutional", "denoising", "variational")}
+    ae, dae, vae = opened.values()
+    labels = ae.labels
+    return [
+        *_losses(found),
+        *_classifiers(found, labels),
+        *_maps(ae, vae),
+        *_generation(found, ae, vae),
+        *_denoising(found, dae),
+        *_regularity(found, ae, vae),
+    ]
+
+
+def _train(name: str) -> str:
+    return f"aelib train {name} --again"
+
+
+def _losses(found: dict[str, experiments.Run]) -> list[Claim]:
+    def close(sentence: str, name: str, theirs: dict[str, float | None], figure: str) -> Claim:
+        value, number = found[name].metrics["validation_loss"], theirs["validation_loss"]
+        assert number is not None
+        return Claim(
+            sentence, f"{number:.4g}", f"{value:.4g}", "at most 5 % above the report's",
+            _decide(value <= 1.05 * number), figure, _train(name),
+        )  # fmt: skip
+
+    return [
+        close("The autoencoder reaches this validation loss", "convolutional", report.CONVOLUTIONAL, "fig-x-loss"),
+        close("The denoising autoencoder reaches this one", "denoising", report.DENOISING, "fig-x-denoising-loss"),
+        close("The variational one, with its KL term, this", "variational", report.VARIATIONAL, "fig-x-vae-loss"),
+    ]
+
+
+def _classifiers(found: dict[str, experiments.Run], labels: np.ndarray) -> list[Claim]:
+    accuracy = {name: found[name].metrics["test_accuracy"] for name in ("transfer", "cnn", "cnn_augmented")}
+    right = {name: found[name].arrays["predictions"].numpy() == labels for name in accuracy}
+
+    def close(sentence: str, name: str, theirs: dict[str, float | None], figure: str) -> Claim:
+        number = theirs["test_accuracy"]
+        assert number is not None
+        # Of two independent trainings, each tested on as many images.
+        noise = 1.96 * (2 * number * (1 - number) / len(labels)) ** 0.5
+        return Claim(
+            sentence, f"{number:.3f}", f"{accuracy[name]:.3f}", f"within ±{noise:.3f}, the sampling error of 95 %",
+            _decide(abs(accuracy[name] - number) <= noise), figure, _train(name),
+        )  # fmt: skip
+
+    similar = metrics.mcnemar(right["transfer"], right["cnn"])
+    helps = metrics.mcnemar(right["cnn_augmented"], right["cnn"])
+    better = accuracy["cnn_augmented"] > accuracy["cnn"]
+    ratio = found["cnn"].provenance["training_seconds"] / found["transfer"].provenance["training_seconds"]
+    return [
+        close("The transfer classifier has this test accuracy", "transfer", report.TRANSFER, "fig-r08"),
+        close("The CNN of the first homework has this one", "cnn", report.CNN, "tab-r4"),
+        close("With random transforms the CNN has this one", "cnn_augmented", report.CNN_AUGMENTED, "tab-r4"),
+        Claim(
+            "The transfer classifier is about as accurate as the CNN",
+            f"{report.TRANSFER['test_accuracy']:.3f} and {report.CNN['test_accuracy']:.3f}",
+            f"{accuracy['transfer']:.3f} and {accuracy['cnn']:.3f}, p = {similar:.2g}",
+            "McNemar's exact test, p ≥ 0.05", _decide(similar >= 0.05), "fig-r08", "aelib claims",
+        ),
+        Claim(
+            "Random transforms make the CNN better",
+            f"{report.CNN['test_accuracy']:.3f} → {report.CNN_AUGMENTED['test_accuracy']:.3f}",
+            f"{accuracy['cnn']:.3f} → {accuracy['cnn_augmented']:.3f}, p = {helps:.2g}",
+            "higher, and McNemar's exact test, p < 0.05",
+            NOISE if helps >= 0.05 else _decide(better), "tab-r4", "aelib claims",
+        ),
+        Claim(
+            "The head trains more than ten times as quickly as the CNN",
+            f"{report.TRANSFER_MINUTES} min and {report.CNN_MINUTES} min",
+            f"{found['transfer'].provenance['training_seconds']:.0f} s and "
+            f"{found['cnn'].provenance['training_seconds']:.0f} s, ratio {ratio:.0f}",
+            "ratio above 10, on one machine", _decide(ratio > 10), "tab-x-transfer", _train("transfer cnn"),
+        ),
+    ]  # fmt: skip
+
+
+def _maps(ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
+    flat = {name: latent.pca(each.codes)[0] for name, each in (("ae", ae), ("vae", vae))}
+    near = {name: metrics.neighbour_accuracy(points, ae.labels) for name, points in flat.items()}
+    islands = ae.run.arrays["tsne"].numpy()
+    tsne = metrics.neighbour_accuracy(islands, ae.labels)
+    apart = metrics.silhouette(flat["ae"], ae.labels), metrics.silhouette(islands, ae.labels)
+    return [
+        Claim(
+            "On the map by PCA the classes of the autoencoder are not separated, on that by t-SNE they are", "",
+            f"10-nearest-neighbour accuracy {near['ae']:.2f} and {tsne:.2f}; "
+            f"silhouette {apart[0]:.2f} and {apart[1]:.2f}",
+            "accuracy below 0.6 and above 0.75, and a larger silhouette",
+            _decide(near["ae"] < 0.6 and tsne > 0.75 and apart[1] > apart[0]), "fig-r04", "aelib claims",
+        ),
+        Claim(
+            "The variational latent space shows more distinct clusters on the map by PCA than the standard one", "",
+            f"10-nearest-neighbour accuracy {near['vae']:.2f} against {near['ae']:.2f}",
+            "higher by at least 0.02", _decide(near["vae"] >= near["ae"] + 0.02), "fig-r11", "aelib claims",
+        ),
+    ]  # fmt: skip
+
+
+@torch.no_grad()
+def cnn_probabilities(found: dict[str, experiments.Run], images: np.ndarray) -> np.ndarray:
+    """What the CNN thinks that images, (N, 28, 28) in [0, 1], are: (N, 10)."""
+    cnn = experiments.load_model(found["cnn"])
+    assert isinstance(cnn, BaselineCNN)
+    return cnn(torch.from_numpy(images).float().unsqueeze(1)).softmax(1).numpy()
+
+
+def _generation(found: dict[str, experiments.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
+    sure, doubt = {}, {}
+    for name, trained in (("ae", ae), ("vae", vae)):
+        box = experiments.random_box(trained.run)
+        drawn = trained.decode(latent.random_codes(trained.codes, DRAWN, box=box, seed=1))
+        probabilities = cnn_probabilities(found, drawn)
+        sure[name] = float((metrics.confidence(probabilities) > 0.9).mean())
+        doubt[name] = float(metrics.entropy(probabilities).mean())
+    noise = 1.96 * (2 * 0.25 / DRAWN) ** 0.5
+    return [
+        Claim(
+            "Random codes of the autoencoder rarely look like a garment, those of the variational one do", "",
+            f"the CNN is more than 90 % sure of {sure['ae']:.0%} and {sure['vae']:.0%}; "
+            f"mean entropy {doubt['ae']:.2f} and {doubt['vae']:.2f} nats",
+            f"surer of the variational by more than {noise:.1%}, and a smaller entropy",
+            _decide(sure["vae"] > sure["ae"] + noise and doubt["vae"] < doubt["ae"]), "fig-r12", "aelib claims",
+        )
+    ]  # fmt: skip
+
+
+CORRUPTIONS = ("horizontal flip", "vertical flip", "noise", "erasing", "all four at random")
+
+
+def restorations(dae: experiments.Trained, count: int = 2000) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The first `count` test images, corrupted in each way, and what the denoiser makes of them.
+
+    Returns:
+        By name of the corruption: corrupted and restored images, (count, 28, 28) each, in [0, 1].
+    """
+    from aelib import corruption
+
+    images = torch.from_numpy(dae.images[:count]).unsqueeze(1)
+    strength: Corruption = dae.model.config.corruption  # type: ignore[attr-defined]
+    ways: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+        corruption.horizontal_flip,
+        corruption.vertical_flip,
+        lambda x: corruption.add_noise(x, strength.noise_std),
+        lambda x: corruption.erase(x, strength.erased_area),
+        strength,
+    )
+    torch.manual_seed(0)
+    result = {}
+    for name, way in zip(CORRUPTIONS, ways, strict=True):
+        corrupted = way(images)
+        with torch.no_grad():
+            restored = torch.cat([dae.model(part) for part in corrupted.split(500)])
+        result[name] = (corrupted[:, 0].numpy(), restored[:, 0].numpy())
+    return result
+
+
+def _denoising(found: dict[str, experiments.Run], dae: experiments.Trained) -> list[Claim]:
+    corrupted, restored = restorations(dae)[CORRUPTIONS[-1]]
+    originals = dae.images[: len(corrupted)]
+    changed = (corrupted != originals).any((1, 2))
+    before, after = (metrics.ssim(each[changed], originals[changed]) for each in (corrupted, restored))
+    psnr = [metrics.psnr(each[changed], originals[changed]).mean() for each in (corrupted, restored)]
+    share = float((after > before).mean())
+    ae, noisy = found["convolutional"].metrics["test_loss"], found["denoising"].metrics["test_loss"]
+    return [
+        Claim(
+            "The denoiser retrieves almost all images, less the finer details", "",
+            f"closer to the original in {share:.0%} of the corrupted images; SSIM {before.mean():.2f} → "
+            f"{after.mean():.2f}, PSNR {psnr[0]:.1f} → {psnr[1]:.1f} dB",
+            "structural similarity rises in at least 90 % of the images", _decide(share >= 0.9), "fig-r10",
+            "aelib claims",
+        ),
+        Claim(
+            "On clean images its reconstructions are worse than the autoencoder's", "",
+            f"test loss {noisy:.4g} against {ae:.4g}", "a larger test loss", _decide(noisy > ae), "fig-r09",
+            _train("denoising"),
+        ),
+    ]  # fmt: skip
+
+
+def aggregate_posterior(trained: experiments.Trained) -> np.ndarray:
+    """Codes of the test images, (M, latent_dim): the code itself, or a draw from the posterior of a variational one."""
+    if not isinstance(trained.model, VariationalAutoencoder):
+        return trained.codes
+    generator = torch.Generator().manual_seed(0)
+    draws = []
+    with torch.no_grad():
+        for part in torch.from_numpy(trained.images).unsqueeze(1).split(500):
+            mean, log_variance = trained.model.posterior(part)
+            draws.append(mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator))
+    return torch.cat(draws).numpy()
+
+
+def _regularity(found: dict[str, experiments.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
+    mse = found["convolutional"].metrics["test_loss"], found["variational"].metrics["test_reconstruction"]
+    kl = tuple(metrics.gaussian_kl_to_prior(aggregate_posterior(each)) for each in (ae, vae))
+    return [
+        Claim(
+            "The variational autoencoder gives up accuracy of reconstruction for a regular latent space", "",
+            f"test MSE {mse[0]:.4g} and {mse[1]:.4g}; KL of the codes from the prior {kl[0]:,.0f} and {kl[1]:.2f} nats",
+            "a larger MSE and a smaller KL", _decide(mse[1] > mse[0] and kl[1] < kl[0]), "fig-r11", "aelib claims",
+        )
+    ]  # fmt: skip
