@@ -253,9 +253,10 @@ def _from_csv(text: str) -> list[dict[str, float]]:
 def provenance() -> dict[str, Any]:
     """Commit, versions, hardware and date of the present process, as JSON values."""
     packages = ("torch", "pytorch-lightning", "numpy", "scikit-learn")
+    changes = _git("status", "--porcelain", "--", "aelib")
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "aelib")),
+        "uncommitted_changes": None if changes is None else bool(changes),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in packages},
@@ -264,6 +265,8 @@ def provenance() -> dict[str, Any]:
 
 
 def _git(*command: str) -> str | None:
+    if not (ROOT / ".git").exists():
+        return None  # installed, perhaps inside another project's repository
     try:
         answer = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6, help="turns of 25 steps that each way takes")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
+    if torch.cuda.is_available():
+        raise SystemExit("This measures training on the CPU: hide the GPU with CUDA_VISIBLE_DEVICES= first.")
     try:
         garments, split = data.load(), SplitConfig()
     except data.AelibError as error:
