@@ -126,7 +126,7 @@ def _classifiers(found: dict[str, experiments.Run], labels: np.ndarray) -> list[
             "The head trains more than ten times as quickly as the CNN",
             f"{report.TRANSFER_MINUTES} min and {report.CNN_MINUTES} min",
             f"{found['transfer'].provenance['training_seconds']:.0f} s and "
-            f"{found['cnn'].provenance['training_seconds']:.0f} s, ratio {ratio:.0f}",
+            f"{found['cnn'].provenance['training_seconds']:.0f} s, ratio {ratio:.1f}",
             "ratio above 10, on one machine", _decide(ratio > 10), "tab-x-transfer", _train("transfer cnn"),
         ),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ def number(value: float | None) -> str:
     """Whole numbers with separators, others with four significant digits; a dash for None."""
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:#.4g}"
 
 
 def compare(
@@ -29,5 +29,6 @@ def compare(
     for key, label in labels.items():
         theirs, mine = report[key], ours[key]
         difference = "–" if theirs is None else f"{(mine - theirs) / theirs:+.1%}".replace("-", "−")
-        rows.append((label, number(theirs), number(mine), difference))
+        # The report's numbers have the digits that it gives.
+        rows.append((label, f"{theirs:,g}" if isinstance(theirs, float) else number(theirs), number(mine), difference))
     return rows
