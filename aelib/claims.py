@@ -14,6 +14,9 @@ from aelib.corruption import Corruption
 from aelib.models import BaselineCNN, VariationalAutoencoder
 
 VERDICTS = CONFIRMED, NOT_CONFIRMED, NOISE = "confirmed", "not confirmed", "within noise"
+JUDGED = ("convolutional", "denoising", "variational", "transfer", "cnn", "cnn_augmented")
+"""The experiments that the claims are about."""
+
 DRAWN = 1000
 """Random codes that the claims about them are judged on."""
 
@@ -51,9 +54,7 @@ def claims(profile: str = "report", *, seed: int = 0, folder: Path | None = None
     Raises:
         AelibError: as `experiments.obtain`.
     """
-    found = {
-        name: experiments.obtain(name, profile=profile, seed=seed, folder=folder) for name in experiments.EXPERIMENTS
-    }
+    found = {name: experiments.obtain(name, profile=profile, seed=seed, folder=folder) for name in JUDGED}
     opened = {name: experiments.open_run(found[name]) for name in ("convolutional", "denoising", "variational")}
     ae, dae, vae = opened.values()
     labels = ae.labels
