@@ -49,6 +49,14 @@ def _best(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
     return min(history, key=lambda row: row["validation_loss"])
 
 
+def _class_handles() -> list[Line2D]:
+    """A dot and a name for each class, for a legend."""
+    return [
+        Line2D([], [], marker="o", linestyle="", color=colour, label=name)
+        for colour, name in zip(COLOURS, CLASSES, strict=True)
+    ]
+
+
 def class_map(points: np.ndarray, labels: np.ndarray, axes: tuple[str, str], *, notice: str = "") -> Figure:
     """Scatter plot of a two-dimensional map, one colour a class (Figures 3, 4 and 11).
 
@@ -64,11 +72,7 @@ def class_map(points: np.ndarray, labels: np.ndarray, axes: tuple[str, str], *, 
     colours = np.array(COLOURS)[labels[order]]
     axis.scatter(points[order, 0], points[order, 1], s=5, c=colours, alpha=0.7, linewidths=0, rasterized=True)
     axis.set(xlabel=axes[0], ylabel=axes[1])
-    handles = [
-        Line2D([], [], marker="o", linestyle="", color=colour, label=name)
-        for colour, name in zip(COLOURS, CLASSES, strict=True)
-    ]
-    figure.legend(handles=handles, loc="outside right center", handletextpad=0.1)
+    figure.legend(handles=_class_handles(), loc="outside right center", handletextpad=0.1)
     return figure
 
 
@@ -224,9 +228,7 @@ def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, notice: st
         axis.set_title(title, fontsize=10)
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
-    handles = [Line2D([], [], marker="o", linestyle="", color=colour, label=name)
-               for colour, name in zip(COLOURS, CLASSES, strict=True)]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, handletextpad=0.1)
+    figure.legend(handles=_class_handles(), loc="outside lower center", ncols=5, fontsize=8, handletextpad=0.1)
     return figure
 
 

@@ -34,6 +34,7 @@ from aelib import checkpoints
 from aelib.data import GarmentsDataModule, epoch_seed
 from aelib.errors import AelibError
 from aelib.models import Model
+from aelib.models.base import at_least_one, is_number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "adamax": torch.optim.Adamax}
 SGD_MOMENTUM = 0.91
@@ -66,26 +67,20 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.optimizer, str) or self.optimizer not in OPTIMIZERS:
             raise AelibError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
-        if self.learning_rate is not None and not (_is_number(self.learning_rate) and 0 < self.learning_rate <= 1):
+        if self.learning_rate is not None and not (is_number(self.learning_rate) and 0 < self.learning_rate <= 1):
             raise AelibError(
                 f"learning_rate must be a number in (0, 1], or None to have it found, not {self.learning_rate!r}"
             )
         for name in ("weight_decay", "min_delta"):
             value = getattr(self, name)
-            if not (_is_number(value) and 0 <= value < float("inf")):
+            if not (is_number(value) and 0 <= value < float("inf")):
                 raise AelibError(f"{name} must be a number of at least 0, not {value!r}")
             # 0 and 0.0 are one configuration.
             object.__setattr__(self, name, float(value))
         if self.learning_rate is not None:
             object.__setattr__(self, "learning_rate", float(self.learning_rate))
         for name in ("max_epochs", "patience"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-                raise AelibError(f"{name} must be a whole number of at least 1, not {value!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+            at_least_one(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
