@@ -1,4 +1,4 @@
-"""The command `aelib`: data, train, claims, book."""
+"""The command `aelib`: data, train, study, claims, book."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from aelib import __version__
 from aelib.errors import AelibError
@@ -32,6 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--again", action="store_true", help="train even what is there")
     command.set_defaults(action=_train)
+
+    command = commands.add_parser("study", help="search for the best hyper-parameters, or go on searching")
+    command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--workers", type=int, default=1, help="processes on this machine (default: 1)")
+    command.add_argument("--storage", metavar="URL", help="a database to share, such as postgresql+psycopg://host/name")
+    command.add_argument("--status", action="store_true", help="show how the study stands, until it is finished")
+    command.set_defaults(action=_study)
 
     command = commands.add_parser("book", help="execute the chapters and render the book")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
@@ -67,13 +76,42 @@ def _data(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from aelib import experiments
+    from aelib.profiles import find_profile
 
-    experiments.find_profile(options.profile)
+    find_profile(options.profile)
     for name in options.names:  # before the first is trained
         experiments.find_experiment(name)
     for name in options.names or experiments.EXPERIMENTS:
         run = experiments.obtain(name, profile=options.profile, seed=options.seed, again=options.again)
         print(f"{run.path}: {run.metrics}")
+
+
+def _study(options: argparse.Namespace) -> None:
+    from aelib import study
+
+    plan = study.Plan(options.profile, options.seed, options.storage)
+    if options.status:
+        _study_status(plan)
+        return
+    search = study.obtain(plan, workers=options.workers)
+    best = search.best
+    print(f"{search.path}: best of {len(search.trials)} trials is trial {best.number}, {best.value:.5f}: {best.params}")
+
+
+def _study_status(plan: Any) -> None:
+    import time
+
+    from aelib import study
+
+    live = sys.stdout.isatty()
+    while True:
+        status = study.status(plan)
+        lines = study.describe(status)
+        print("\n".join(lines), flush=True)
+        if status.finished or not live:
+            return
+        time.sleep(2)
+        print(f"\033[{len(lines)}F\033[J", end="")  # back to the first line, and clear what is below
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -92,9 +130,10 @@ def _claims(options: argparse.Namespace) -> None:
 
 
 def _book(options: argparse.Namespace) -> None:
-    from aelib import book, data, experiments, runs
+    from aelib import book, data, runs
+    from aelib.profiles import find_profile
 
-    profile = experiments.find_profile(options.profile)
+    profile = find_profile(options.profile)
     if not (runs.ROOT / "_toc.yml").exists():
         raise AelibError(f"{runs.ROOT} holds no _toc.yml: the book is built from a checkout of the project")
     if profile.garments is data.load:

@@ -1,11 +1,9 @@
-"""The experiments of the report, by name, and the profiles that they can be run in."""
+"""The experiments of the report, by name."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import data, latent, runs, synthetic, training
+from aelib import latent, runs, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
-from aelib.errors import AelibError
+from aelib.errors import AelibError, known
 from aelib.models import (
     AutoencoderConfig,
     BaselineCNN,
@@ -30,48 +28,12 @@ from aelib.models import (
     VariationalAutoencoder,
     VariationalConfig,
 )
-from aelib.runs import Contents, Run
+from aelib.profiles import PROFILES, find_profile
+from aelib.runs import Contents, Run, plain
 from aelib.training import TrainingConfig
 
 PICTURED = 34
 """The test image, a bag, whose reconstruction is kept after every epoch (Figures 6 and 9)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """How much of the report's effort is made.
-
-    Attributes:
-        garments: gives the images.
-        split: how many of them are used, and for what.
-        max_epochs: upper bound of every experiment's own, or None.
-        notice: what marks each page and each figure, in capitals; empty for what is published.
-    """
-
-    garments: Callable[[], Garments]
-    split: SplitConfig
-    max_epochs: int | None
-    notice: str
-
-
-PROFILES = {
-    # The report's own settings: what is published.
-    "report": Profile(garments=data.load, split=SplitConfig(), max_epochs=None, notice=""),
-    # Half the data and at most 20 epochs: everything from scratch in minutes on two cores.
-    "quick": Profile(
-        garments=data.load,
-        split=SplitConfig(train=25_600, validation=4_400),
-        max_epochs=20,
-        notice="QUICK PROFILE: half the data, at most 20 epochs",
-    ),
-    # Seconds, without the data.
-    "smoke": Profile(
-        garments=lambda: synthetic.garments(1_600, 500),
-        split=SplitConfig(train=1_280, validation=320, test=500, batch_size=64),
-        max_epochs=8,
-        notice="SMOKE PROFILE: synthetic garments, not FashionMNIST",
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,14 +168,9 @@ for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
     )
 
 
-def find_profile(name: str) -> Profile:
-    """The profile of that name, or an error that names them all."""
-    return PROFILES[_known("profile", name, PROFILES)]
-
-
 def find_experiment(name: str) -> Experiment:
     """The experiment of that name, or an error that names them all."""
-    return EXPERIMENTS[_known("experiment", name, EXPERIMENTS)]
+    return EXPERIMENTS[known("experiment", name, EXPERIMENTS)]
 
 
 def obtain(
@@ -246,9 +203,9 @@ def obtain(
     split = _split(experiment, chosen.split)
     config = {
         "experiment": name,
-        "model": _plain(asdict(experiment.model)),
-        "training": _plain(asdict(experiment.training)),
-        "data": {"sha256": _data_digest(chosen)} | asdict(split),
+        "model": plain(asdict(experiment.model)),
+        "training": plain(asdict(experiment.training)),
+        "data": {"sha256": chosen.sha256} | asdict(split),
         "seed": seed,
     } | experiment.settings(source)
     path = runs.run_path((folder or runs.results_folder()) / profile, name, config)
@@ -267,35 +224,14 @@ def configure(experiment: Experiment, **parameters) -> Experiment:
         AelibError: a parameter is unknown (the nearest known one is named) or out of range.
     """
     parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in ("model", "training")}
-    known = sorted(set().union(*parts.values()))
+    names = sorted(set().union(*parts.values()))
     for parameter in parameters:
-        _known("parameter", parameter, known)
+        known("parameter", parameter, names)
     changes = {
         part: replace(getattr(experiment, part), **{name: parameters[name] for name in names & parameters.keys()})
         for part, names in parts.items()
     }
     return replace(experiment, **changes)
-
-
-def _known(what: str, name: object, choices: Iterable[str]) -> str:
-    """`name` if it is one of `choices`; else an error that says which they are, and which is nearest."""
-    if isinstance(name, str) and name in choices:
-        return name
-    near = difflib.get_close_matches(str(name), choices, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise AelibError(f"{what} must be one of {', '.join(choices)}, not {name!r}{hint}")
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON gives them back."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _data_digest(profile: Profile) -> str:
-    # FashionMNIST's is known beforehand: reading a run takes no data.
-    return data.SHA256 if profile.garments is data.load else profile.garments().sha256
 
 
 def _split(experiment: Experiment, split: SplitConfig) -> SplitConfig:

@@ -22,7 +22,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,6 +83,13 @@ def fingerprint(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def plain(value: Any) -> Any:
+    """Tuples in `value` as lists, as JSON gives them back."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def run_path(folder: Path, experiment: str, config: dict[str, Any]) -> Path:
     """The place in `folder` of the run of `experiment` with `config`."""
     return folder / f"{experiment}-{fingerprint(config)[:8]}"
@@ -101,7 +108,8 @@ def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False)
         return load(path)
     with _workspace(path, "again" if again else "partial") as workspace:
         if not path.exists() or again:
-            _publish(make(workspace), workspace, path)
+            publish(_encoded(make(workspace)), path)
+            shutil.rmtree(workspace)
     return load(path)
 
 
@@ -111,19 +119,11 @@ def load(path: Path) -> Run:
     Raises:
         AelibError: a file is missing, truncated, altered, or belongs to another run.
     """
-    checksums = _read_checksums(path)
-    content = {}
-    for name in FILES:
-        try:
-            content[name] = (path / name).read_bytes()
-        except FileNotFoundError:
-            content[name] = b""
-        if hashlib.sha256(content[name]).hexdigest() != checksums.get(name):
-            raise _damaged(path, f"{name} is missing, truncated or altered")
+    content, digest = read(path, FILES)
     config = json.loads(content["config.json"])
     if not path.name.endswith(fingerprint(config)[:8]):
-        raise _damaged(path, "config.json belongs to another run")
-    run = Run(
+        raise damaged(path, "config.json belongs to another run")
+    return Run(
         config=config,
         weights=_tensors(path, "weights.safetensors", content),
         history=_from_csv(content["history.csv"].decode()),
@@ -131,17 +131,39 @@ def load(path: Path) -> Run:
         arrays=_tensors(path, "arrays.safetensors", content),
         provenance=json.loads(content["provenance.json"]),
         path=path,
-        checksum=hashlib.sha256((path / CHECKSUMS).read_bytes()).hexdigest(),
+        checksum=digest,
     )
-    _note_as_read(run)
-    return run
+
+
+def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
+    """The files `names` of the folder `path`, each verified, and a digest of them all.
+
+    Raises:
+        AelibError: a file is missing, truncated or altered.
+    """
+    checksums = _read_checksums(path)
+    content = {}
+    for name in names:
+        try:
+            content[name] = (path / name).read_bytes()
+        except FileNotFoundError:
+            content[name] = b""
+        if hashlib.sha256(content[name]).hexdigest() != checksums.get(name):
+            raise damaged(path, f"{name} is missing, truncated or altered")
+    digest = checksum(path)
+    assert digest is not None
+    # The book driver executes a chapter again when something that it read has changed; so it must know what.
+    if log := os.environ.get("AELIB_RUNS_READ"):
+        with open(log, "a") as file:
+            file.write(json.dumps([str(path), digest]) + "\n")
+    return content, digest
 
 
 def _tensors(path: Path, name: str, content: dict[str, bytes]) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(content[name])
     except safetensors.SafetensorError as error:
-        raise _damaged(path, f"{name} is not a safetensors file") from error
+        raise damaged(path, f"{name} is not a safetensors file") from error
 
 
 def checksum(path: Path) -> str | None:
@@ -152,7 +174,8 @@ def checksum(path: Path) -> str | None:
         return None
 
 
-def _damaged(path: Path, what: str) -> AelibError:
+def damaged(path: Path, what: str) -> AelibError:
+    """The error that `path`, a run, is not as it was written."""
     return AelibError(f"run {path}: {what}; restore it from git, or delete the folder to have it trained again")
 
 
@@ -160,18 +183,31 @@ def _read_checksums(path: Path) -> dict[str, str]:
     try:
         lines = (path / CHECKSUMS).read_text().splitlines()
     except FileNotFoundError as error:
-        raise _damaged(path, f"{CHECKSUMS} is missing") from error
+        raise damaged(path, f"{CHECKSUMS} is missing") from error
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-def _note_as_read(run: Run) -> None:
-    # The book driver executes a chapter again when a run that it read has changed; so it must know which.
-    if log := os.environ.get("AELIB_RUNS_READ"):
-        with open(log, "a") as file:
-            file.write(json.dumps([str(run.path), run.checksum]) + "\n")
-
-
 _UNWRITABLE = {errno.ENOSPC, errno.EEXIST, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+
+@contextmanager
+def unwritable_explained(folder: Path) -> Iterator[None]:
+    """Turns the system's refusal to write in `folder` into a line that says what to do.
+
+    Raises:
+        AelibError: something in `folder` could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        # A file elsewhere, a compiler's for instance, is not ours to explain.
+        ours = error.filename is None or Path(str(error.filename)).is_relative_to(folder)
+        if error.errno not in _UNWRITABLE or not ours:
+            raise
+        raise AelibError(
+            f"{error.filename or folder} cannot be written ({error.strerror}): "
+            "make room or name another folder in AELIB_RESULTS; what is done is kept"
+        ) from error
 
 
 @contextmanager
@@ -180,7 +216,7 @@ def _workspace(path: Path, kind: str) -> Iterator[Path]:
     workspace = path.with_name(f".{path.name}.{kind}")
     # Held by the system on behalf of the process: a killed one leaves no lock behind.
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
+    with unwritable_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
@@ -192,32 +228,26 @@ def _workspace(path: Path, kind: str) -> Iterator[Path]:
             yield workspace
         finally:
             lock.release()
-    except OSError as error:
-        # A file elsewhere, a compiler's for instance, is not ours to explain.
-        ours = error.filename is None or Path(str(error.filename)).is_relative_to(path.parent)
-        if error.errno not in _UNWRITABLE or not ours:
-            raise
-        raise AelibError(
-            f"{error.filename or path.parent} cannot be written ({error.strerror}): "
-            "make room or name another folder in AELIB_RESULTS; what is done is kept"
-        ) from error
 
 
-def _publish(contents: Contents, workspace: Path, path: Path) -> None:
-    """Write a run beside its place, then move it there in one step."""
+def _encoded(contents: Contents) -> dict[str, bytes]:
+    return {
+        "config.json": to_json(contents.config),
+        "weights.safetensors": safetensors.torch.save(contents.weights),
+        "history.csv": _to_csv(contents.history).encode(),
+        "metrics.json": to_json(contents.metrics),
+        "arrays.safetensors": safetensors.torch.save(contents.arrays),
+        "provenance.json": to_json(contents.provenance),
+    }
+
+
+def publish(files: dict[str, bytes], path: Path) -> None:
+    """Write `files` and their checksums beside the folder `path`, then move them there in one step."""
     draft = path.with_name(f".{path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    encoded = {
-        "config.json": _to_json(contents.config),
-        "weights.safetensors": safetensors.torch.save(contents.weights),
-        "history.csv": _to_csv(contents.history).encode(),
-        "metrics.json": _to_json(contents.metrics),
-        "arrays.safetensors": safetensors.torch.save(contents.arrays),
-        "provenance.json": _to_json(contents.provenance),
-    }
-    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in encoded.items())
-    for name, content in [*encoded.items(), (CHECKSUMS, sums.encode())]:
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    for name, content in [*files.items(), (CHECKSUMS, sums.encode())]:
         with (draft / name).open("wb") as file:
             file.write(content)
             file.flush()
@@ -228,10 +258,10 @@ def _publish(contents: Contents, workspace: Path, path: Path) -> None:
         os.replace(path, old)
     os.replace(draft, path)
     shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(workspace)
 
 
-def _to_json(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
+    """`value` as JSON, for people to read."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -120,6 +121,10 @@ def _has_compiler() -> bool:
     return found
 
 
+class Diverged(AelibError):
+    """The losses of a training are no longer numbers."""
+
+
 @dataclass(frozen=True)
 class LearningRateCurve:
     """What the learning-rate finder saw (Figure 13), and what it suggests.
@@ -201,8 +206,8 @@ class _Recorder(Checkpoint):
     A `Checkpoint` callback runs after early stopping has made up its mind, so that what is written is whole.
     """
 
-    def __init__(self, path: Path, picture: Tensor | None) -> None:
-        self.path, self.picture = path, picture
+    def __init__(self, path: Path, picture: Tensor | None, watch: Callable | None) -> None:
+        self.path, self.picture, self.watch = path, picture, watch
         self.rows: list[dict[str, float]] = []
         self.seconds: list[float] = []
         self.pictures: list[Tensor] = []
@@ -228,6 +233,8 @@ class _Recorder(Checkpoint):
             self.pictures.append(_picture(pl_module.model, self.picture.to(pl_module.device)))
         self.seconds.append(time.perf_counter() - self._started)
         trainer.save_checkpoint(self.path)
+        if self.watch:
+            self.watch(self.rows, self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
         names = ("rows", "seconds", "pictures", "best_epoch", "best_weights")
@@ -288,7 +295,7 @@ def find_learning_rate(
     `model` comes back as it was.
 
     Raises:
-        AelibError: the losses were not finite long enough to suggest anything.
+        Diverged: the losses were not finite long enough to suggest anything.
     """
     module = _Training(model, config, engine, seed)
     trainer = _trainer(folder, engine, max_epochs=-1, callbacks=[])
@@ -302,7 +309,7 @@ def find_learning_rate(
     kept = slice(10, -1)  # the first 10 and the last 1 say little
     slope = np.gradient(losses[kept]) if len(losses) >= 13 else np.full(1, np.nan)
     if not np.isfinite(slope).any():
-        raise AelibError("the learning-rate finder saw no finite loss: give a learning_rate")
+        raise Diverged("the learning-rate finder saw no finite loss: give a learning_rate")
     suggestion = float(rates[kept][np.nanargmin(slope)])
     return LearningRateCurve(rates.tolist(), losses.tolist(), suggestion)
 
@@ -315,6 +322,7 @@ def fit(
     seed: int,
     folder: Path,
     picture: Tensor | None = None,
+    watch: Callable[[list[dict[str, float]], list[float]], None] | None = None,
 ) -> History:
     """Train `model` until the validation loss no longer falls; leaves the best epoch's weights in it.
 
@@ -324,13 +332,17 @@ def fit(
     Args:
         picture: (1, 1, 28, 28), in [0, 1]: an image whose reconstruction is kept after every epoch.
 
+        watch: called after every epoch, and before a training goes on, with `History.rows` and `History.seconds` so
+            far; what it raises ends the training.
+
     Raises:
-        AelibError: the training diverged, or the checkpoint is damaged.
+        Diverged: the losses are no longer numbers.
+        AelibError: the checkpoint is damaged.
     """
     engine = choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
     module = _Training(model, config, engine, seed)
     path = folder / "checkpoint"
-    recorder = _Recorder(path, picture)
+    recorder = _Recorder(path, picture, watch)
     stopping = EarlyStopping("validation_loss", patience=config.patience, min_delta=config.min_delta)
     trainer = _trainer(folder, engine, max_epochs=config.max_epochs, callbacks=[stopping, recorder])
     finished = False
@@ -342,6 +354,8 @@ def fit(
         finished = (
             stopping.stopping_reason != EarlyStoppingReason.NOT_STOPPED or len(recorder.rows) >= config.max_epochs
         )
+        if watch:
+            watch(recorder.rows, recorder.seconds)
     elif config.learning_rate is None:
         recorder.curve = find_learning_rate(model, data, config, seed=seed, folder=folder, engine=engine)
     if recorder.curve:
@@ -356,7 +370,7 @@ def fit(
             raise
     last = recorder.rows[-1]
     if not np.isfinite(last["validation_loss"]):
-        raise AelibError(
+        raise Diverged(
             f"the training diverged in epoch {last['epoch']} at learning rate {module.learning_rate:.3g}: "
             "take a smaller learning_rate"
         )

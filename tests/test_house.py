@@ -31,6 +31,8 @@ FLOORS = {
     "synthetic": 2,
     "models": 4,
     "training": 5,
+    "profiles": 3,
+    "study": 6,
     "experiments": 7,
     "book": 8,
     "claims": 8,

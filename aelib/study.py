@@ -1,0 +1,648 @@
+"""The hyper-parameter study (report, Section 2.1 and Table 1): sixty trials that can be killed, repeated and shared.
+
+Optuna keeps the trials, in a journal file or in any database that it knows; a worker takes one trial after another.
+What a worker proposes depends on the study's seed, the trial's number and the finished trials alone, and a trial whose
+worker has died is taken up by another, from its last epoch where its checkpoint is at hand.
+
+`results/<profile>/study-<first 8 of the fingerprint>/` holds a finished study: `config.json`, all that decides it;
+`journal.log`, Optuna's journal; `provenance.json`; and their checksums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import sys
+import time
+import zlib
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import optuna
+import torch
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.pruners import MedianPruner
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from aelib import runs, training
+from aelib.data import Garments, GarmentsDataModule
+from aelib.errors import AelibError
+from aelib.models import AutoencoderConfig, SymmetricAutoencoder
+from aelib.models.base import at_least_one
+from aelib.models.layers import Conv
+from aelib.profiles import Profile, find_profile
+from aelib.training import TrainingConfig
+
+FILES = ("config.json", "journal.log", "provenance.json")
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+SILENCE = 600.0
+"""Seconds without a new epoch after which a worker on another machine counts as dead; an epoch takes one or two
+minutes at worst. A worker that was only slow loses its trial, and nothing is counted twice."""
+UNCLAIMED = 10.0
+"""Seconds that a worker has to say that a new trial is its own."""
+
+REPORTS_CHOICE = {
+    "conv": 1,
+    "channels": "32-32-64",
+    "linear_units": 256,
+    "latent_dim": 30,
+    "instance_norm": True,
+    "optimizer": "adamax",
+    "weight_decay": 5.27e-7,
+}
+"""Table 2 as a point of the search space."""
+
+
+class SymmetricAutoencoderHPS:
+    """The search space of Table 1; dropout and activation are fixed (Table 2)."""
+
+    conv: ClassVar = {
+        1: (Conv(3, 2, 1), Conv(3, 2, 1), Conv(3, 1, 0)),
+        2: (Conv(5, 2, 1), Conv(5, 2, 1), Conv(3, 1, 1)),
+        3: (Conv(7, 2, 1), Conv(5, 2, 1), Conv(3, 1, 1)),
+    }
+    channels: ClassVar = {"16-32-32": (16, 32, 32), "16-32-64": (16, 32, 64), "32-32-64": (32, 32, 64)}
+
+    def sample_model(self, trial: BaseTrial) -> AutoencoderConfig:
+        """A shape, as `trial` suggests it."""
+        return AutoencoderConfig(
+            conv=self.conv[trial.suggest_categorical("conv", list(self.conv))],
+            channels=self.channels[trial.suggest_categorical("channels", list(self.channels))],
+            linear_units=trial.suggest_int("linear_units", 128, 256, step=8),
+            latent_dim=trial.suggest_int("latent_dim", 10, 40, step=2),
+            instance_norm=trial.suggest_categorical("instance_norm", [True, False]),
+        )
+
+    def sample_training(self, trial: BaseTrial) -> TrainingConfig:
+        """An optimiser and its L2 penalty, as `trial` suggests them; the finder chooses the learning rate."""
+        return TrainingConfig(
+            optimizer=trial.suggest_categorical("optimizer", ["adam", "sgd", "adamax"]),
+            weight_decay=trial.suggest_float("weight_decay", 1e-7, 1e-4, log=True),
+            learning_rate=None,
+            max_epochs=60,
+            patience=10,
+            min_delta=1e-3,
+        )
+
+
+class _Sampler(BaseSampler):
+    """TPE without a memory: what it proposes depends on the seed, the trial's number and the finished trials.
+
+    A worker that was killed and started again therefore proposes what it would have proposed.
+    """
+
+    def __init__(self, seed: int, startup: int) -> None:
+        self.seed, self.startup = seed, startup
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}  # as in 2022: each parameter by itself
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        key = [self.seed, trial.number, zlib.crc32(param_name.encode())]
+        tpe = TPESampler(
+            n_startup_trials=self.startup,
+            n_ei_candidates=24,
+            seed=int(np.random.SeedSequence(key).generate_state(1)[0]),
+            multivariate=False,
+            group=False,
+            # Of use to several workers; one worker has no other running trial to keep away from.
+            constant_liar=True,
+        )
+        return tpe.sample_independent(study, trial, param_name, param_distribution)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which study, and where it is kept.
+
+    Attributes:
+        profile: a key of `PROFILES`.
+        seed: of the proposals and of each training; at least 0.
+        storage: URL of a database that Optuna knows, or None for a journal file in the results.
+        folder: where runs are kept.
+
+    Raises:
+        AelibError: the profile is unknown, or the seed out of range.
+    """
+
+    profile: str = "report"
+    seed: int = 0
+    storage: str | None = None
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        find_profile(self.profile)
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
+            raise AelibError(f"seed must be a whole number in [0, 2³²), not {self.seed!r}")
+
+    @property
+    def trials(self) -> int:
+        """How many."""
+        return find_profile(self.profile).trials
+
+    def pruner(self) -> MedianPruner:
+        """The report's; a trial's steps are its epochs, counted from 0."""
+        return MedianPruner(n_startup_trials=10, n_warmup_steps=20, interval_steps=10, n_min_trials=1)
+
+    def sampler(self) -> _Sampler:
+        """The report's TPE: random in the first half of the trials."""
+        return _Sampler(self.seed, self.trials // 2)
+
+    def config(self) -> dict[str, Any]:
+        """All that decides the study, as JSON values."""
+        profile, space, trial = find_profile(self.profile), SymmetricAutoencoderHPS(), FixedTrial(REPORTS_CHOICE)
+        model, settings = space.sample_model(trial), _limited(space.sample_training(trial), profile)
+        return {
+            "space": {name: json.loads(distribution_to_json(each)) for name, each in trial.distributions.items()},
+            "conv": runs.plain({str(number): convs for number, convs in space.conv.items()}),
+            "fixed": {
+                "dropout": model.dropout,
+                "max_epochs": settings.max_epochs,
+                "patience": settings.patience,
+                "min_delta": settings.min_delta,
+            },
+            "sampler": "TPE, each parameter by itself, 24 candidates",
+            "pruner": "median, 10 trials to start, from epoch 20, every 10 epochs",
+            "trials": self.trials,
+            "data": {"sha256": profile.sha256} | asdict(profile.split),
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def path(self) -> Path:
+        """Where the finished study is."""
+        return runs.run_path((self.folder or runs.results_folder()) / self.profile, "study", self.config())
+
+    @property
+    def workspace(self) -> Path:
+        """Where it is in the making."""
+        return self.path.with_name(f".{self.path.name}.partial")
+
+    @cached_property
+    def here(self) -> str:
+        """A digest of this machine and folder, for other workers to read."""
+        return hashlib.sha256(f"{platform.node()}:{self.workspace.resolve()}".encode()).hexdigest()[:16]
+
+
+def _limited(settings: TrainingConfig, profile: Profile) -> TrainingConfig:
+    return replace(settings, max_epochs=min(settings.max_epochs, profile.max_epochs or settings.max_epochs))
+
+
+@dataclass(frozen=True)
+class Search:
+    """A finished study, read back and verified from `path`; `checksum` stands for all its files.
+
+    Attributes:
+        trials: Optuna's, by number.
+        config: all that decides the study, as JSON values.
+        provenance: how, where and when it was made, as JSON values.
+    """
+
+    trials: list[FrozenTrial]
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    path: Path
+    checksum: str
+
+    @property
+    def best(self) -> FrozenTrial:
+        """The trial that reached the lowest validation loss."""
+        return _best(self.trials)
+
+    def study(self) -> optuna.Study:
+        """It, for Optuna's own functions, such as the importances."""
+        return optuna.load_study(study_name=STUDY, storage=_journal(self.path / "journal.log"))
+
+
+STUDY = "SymmetricAutoencoder"
+"""The name of a finished study in its journal."""
+
+
+def obtain(plan: Plan, *, workers: int = 1) -> Search:
+    """The study: read if it is there, run to its end and kept if not.
+
+    Args:
+        workers: processes on this machine; they share its cores. With one, the study can be repeated bit for bit.
+
+    Raises:
+        AelibError: the study is damaged, its storage cannot be reached, the data cannot be had, or all workers died.
+    """
+    at_least_one("workers", workers)
+    if not plan.path.exists():
+        with runs.unwritable_explained(plan.path.parent):
+            plan.workspace.mkdir(parents=True, exist_ok=True)
+            if workers == 1:
+                work(plan)
+            else:
+                _share(plan, workers)
+            _publish(plan)
+    return load(plan)
+
+
+def load(plan: Plan) -> Search:
+    """Read the finished study and verify every file of it.
+
+    Raises:
+        AelibError: there is none, or it is damaged.
+    """
+    path = plan.path
+    if not path.exists():
+        raise AelibError(f"there is no finished study in {path}: run `aelib study --profile {plan.profile}`")
+    content, checksum = runs.read(path, FILES)
+    study = optuna.load_study(study_name=STUDY, storage=_journal(path / "journal.log"))
+    config, provenance = json.loads(content["config.json"]), json.loads(content["provenance.json"])
+    return Search(study.get_trials(deepcopy=False), config, provenance, path, checksum)
+
+
+def work(plan: Plan) -> None:
+    """Take one trial after another until all are finished."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = _open(plan)
+    garments = find_profile(plan.profile).garments()
+    try:
+        while claim := _claim(plan, storage):
+            study, trial, lock = claim
+            with lock:
+                try:
+                    _run(plan, study, trial, garments)
+                except _Lost:
+                    _say(f"trial {trial.number} was taken over by another worker")
+    except FileNotFoundError:
+        if not plan.path.exists():
+            raise
+        # Another command on this machine has finished the study and put it in its place.
+
+
+class _Lost(Exception):
+    """Another worker took this trial for abandoned, and has it now."""
+
+
+def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> None:
+    """Train what `trial` proposes, and tell the study what came out."""
+    space = SymmetricAutoencoderHPS()
+    model = space.sample_model(trial)
+    settings = _limited(space.sample_training(trial), find_profile(plan.profile))
+    # Named by what is trained: another storage's trial of the same number is another training.
+    config = runs.plain({"model": asdict(model), "training": asdict(settings)})
+    folder = plan.workspace / f"trial-{trial.number}-{runs.fingerprint(config)[:8]}"
+    folder.mkdir(exist_ok=True)
+    began, before, reported = time.perf_counter(), 0.0, len(_record(trial).intermediate_values)
+    resumed = (folder / "checkpoint").exists()
+    seen: list[dict[str, float]] = []
+
+    def watch(rows: list[dict[str, float]], seconds: list[float]) -> None:
+        nonlocal before, reported, resumed, seen
+        if resumed:
+            before, resumed = sum(seconds), False
+        seen = rows
+        if _record(trial).user_attrs.get("where") != plan.here:
+            raise _Lost
+        for step in range(reported, len(rows)):
+            trial.report(rows[step]["validation_loss"], step)
+        reported = len(rows)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    value, state, reason = None, TrialState.FAIL, None
+    try:
+        torch.compiler.reset()  # or it would give up after eight shapes
+        torch.manual_seed(plan.seed)
+        network = SymmetricAutoencoder(model)
+        trial.set_user_attr("parameters", sum(parameter.numel() for parameter in network.parameters()))
+        module = GarmentsDataModule(garments, find_profile(plan.profile).split, seed=plan.seed)
+        history = training.fit(network, module, settings, seed=plan.seed, folder=folder, watch=watch)
+        value, state = history.rows[history.best_epoch - 1]["validation_loss"], TrialState.COMPLETE
+    except optuna.TrialPruned:
+        state = TrialState.PRUNED
+    except training.Diverged as error:
+        reason = str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        reason = "out of memory"
+    seconds = before + time.perf_counter() - began
+    here = runs.provenance()
+    facts = {
+        "epochs": len(seen),
+        "learning_rate": seen[-1]["learning_rate"] if seen else None,
+        "seconds": round(seconds, 1),
+        "commit": here["commit"],
+        "hardware": here["hardware"] | {"threads": torch.get_num_threads()},
+        "reason": reason,
+    }
+    for name, fact in facts.items():
+        trial.set_user_attr(name, fact)
+    study.tell(trial, value, state=state, skip_if_finished=True)
+    shutil.rmtree(folder)
+    outcome = reason or f"{min(row['validation_loss'] for row in seen):.5f}"
+    _say(f"trial {trial.number} {STATES[state]}: {outcome} after {len(seen)} epochs, {seconds:.0f} s")
+
+
+STATES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # On a CPU, torch reports it as a plain RuntimeError.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _say(line: str) -> None:
+    print(f"aelib: {line}", file=sys.stderr, flush=True)
+
+
+def _record(trial: Trial) -> FrozenTrial:
+    """What the storage knows of `trial` now."""
+    return trial.storage.get_trial(trial._trial_id)
+
+
+def _claim(plan: Plan, storage: BaseStorage) -> tuple[optuna.Study, Trial, FileLock] | None:
+    """A trial to work on, which is `plan.here`'s until the lock is released; None when all are finished.
+
+    Trials whose worker has died come first, so that a worker that was killed goes on where it was.
+    """
+    signs: dict[int, tuple[Any, float]] = {}  # of life: what each running trial showed last, and since when
+    while True:
+        # Opened anew each time: a study keeps what it has read.
+        study = optuna.load_study(
+            study_name=plan.path.name, storage=storage, sampler=plan.sampler(), pruner=plan.pruner()
+        )
+        trials = study.get_trials(deepcopy=False)
+        unclaimed = False
+        for record in trials:
+            if record.state != TrialState.RUNNING:
+                continue
+            where = record.user_attrs.get("where")
+            sign = (where, len(record.intermediate_values))
+            if signs.get(record.number, (None, 0.0))[0] != sign:
+                signs[record.number] = (sign, time.monotonic())
+            silent = time.monotonic() - signs[record.number][1]
+            if where == plan.here or silent > (SILENCE if where else UNCLAIMED):
+                trial = Trial(study, record._trial_id)
+                if lock := _hold(plan, trial, takeover=where != plan.here):
+                    _say(f"trial {trial.number} goes on: its worker has stopped")
+                    return study, trial, lock
+            unclaimed = unclaimed or where is None
+        counted = [record for record in trials if "surplus" not in record.user_attrs]
+        if len(counted) < plan.trials and not unclaimed:
+            trial = study.ask()
+            # Two machines may have asked for the last one at once: the later is one too many.
+            before = [each for each in study.get_trials(deepcopy=False) if each.number < trial.number]
+            if sum("surplus" not in each.user_attrs for each in before) >= plan.trials:
+                trial.set_user_attr("surplus", True)
+                study.tell(trial, state=TrialState.FAIL)
+            elif lock := _hold(plan, trial, takeover=False):
+                return study, trial, lock
+            continue
+        if all(record.state in FINISHED for record in counted):
+            return None
+        time.sleep(0.2 if unclaimed else 2)
+
+
+def _hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
+    """The lock of `trial`, and its name on it; None if another worker has it, or has finished it."""
+    # Held by the system on behalf of the process: a killed one leaves no lock behind.
+    lock = FileLock(plan.workspace / f"trial-{trial.number}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    if _record(trial).state == TrialState.RUNNING:
+        trial.set_user_attr("where", plan.here)
+        if takeover:
+            time.sleep(2)  # if another machine takes it over at the same time, the last to say so has it
+        if _record(trial).user_attrs["where"] == plan.here:
+            return lock
+    lock.release()
+    return None
+
+
+def _share(plan: Plan, workers: int) -> None:
+    """Run `workers` processes until the study is finished; one that dies does not stop the others."""
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    context = multiprocessing.get_context("spawn")
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when a process starts
+    try:
+        processes = [context.Process(target=_worker, args=(plan,)) for _ in range(workers)]
+        for process in processes:
+            process.start()
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+    try:
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            process.terminate()
+    died = [process.exitcode for process in processes if process.exitcode]
+    if died:
+        _say(f"{len(died)} of {workers} workers stopped early (exit status {', '.join(map(str, died))})")
+    if not status(plan).finished:
+        raise AelibError("the workers stopped before the study was finished: run the same command again to go on")
+
+
+def _worker(plan: Plan) -> None:
+    """What a process of its own does."""
+    try:
+        work(plan)
+    except AelibError as error:
+        sys.exit(f"aelib: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a study stands.
+
+    Attributes:
+        asked: how many trials it is to have.
+        records: the trials so far, Optuna's.
+        idle: numbers of the trials that wait for a worker of this machine to go on.
+    """
+
+    asked: int
+    records: list[FrozenTrial]
+    idle: list[int]
+
+    def count(self, state: TrialState) -> int:
+        """How many trials are in `state`."""
+        return sum(record.state == state for record in self.records)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all the trials asked for are."""
+        return sum(self.count(state) for state in FINISHED) >= self.asked
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The trial that reached the lowest validation loss, if one is complete."""
+        return _best(self.records) if self.count(TrialState.COMPLETE) else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate: what is left takes as long, on average, as what is done; None before anything is."""
+        spent = [record.user_attrs["seconds"] for record in self.records if record.state in FINISHED]
+        if not spent:
+            return None
+        workers = max(1, self.count(TrialState.RUNNING) - len(self.idle))
+        return float(np.mean(spent)) * (self.asked - len(spent)) / workers
+
+
+def status(plan: Plan) -> Status:
+    """How the study stands, now; without a storage, an empty one."""
+    if plan.path.exists():
+        return Status(plan.trials, load(plan).trials, [])
+    if plan.storage is None and not (plan.workspace / "journal.log").exists():
+        return Status(plan.trials, [], [])
+    study = optuna.load_study(study_name=plan.path.name, storage=_open(plan))
+    records = [each for each in study.get_trials(deepcopy=False) if "surplus" not in each.user_attrs]
+    return Status(plan.trials, records, [each.number for each in records if _is_idle(plan, each)])
+
+
+def describe(status: Status) -> list[str]:
+    """`status` in a few lines."""
+    count = {state: status.count(state) for state in (*FINISHED, TrialState.RUNNING)}
+    done = ", ".join(f"{count[state]} {STATES[state]}" for state in FINISHED)
+    left = status.asked - sum(count.values())
+    lines = [f"{status.asked} trials: {done}, {count[TrialState.RUNNING]} running, {max(0, left)} to come"]
+    for record in status.records:
+        if record.state == TrialState.RUNNING:
+            losses = list(record.intermediate_values.values())
+            best = f", {min(losses):.5f} so far" if losses else ""
+            stopped = " (its worker has stopped)" if record.number in status.idle else ""
+            lines.append(f"  trial {record.number}: epoch {len(losses)}{best}{stopped}")
+        elif record.state == TrialState.FAIL:
+            lines.append(f"  trial {record.number} failed: {record.user_attrs['reason']}")
+    if status.best:
+        best = ", ".join(f"{name} {value}" for name, value in status.best.params.items())
+        lines.append(f"best: {status.best.value:.5f}, trial {status.best.number} ({best})")
+    if status.seconds_left and not status.finished:
+        lines.append(f"about {status.seconds_left / 60:.0f} min left")
+    return lines
+
+
+def _is_idle(plan: Plan, record: FrozenTrial) -> bool:
+    if record.state != TrialState.RUNNING or record.user_attrs.get("where") != plan.here:
+        return False
+    lock = FileLock(plan.workspace / f"trial-{record.number}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
+def _best(trials: list[FrozenTrial]) -> FrozenTrial:
+    return min((each for each in trials if each.state == TrialState.COMPLETE), key=lambda each: each.value or 0.0)
+
+
+class _JournalLock(JournalFileOpenLock):
+    """The system's lock, which a killed process does not leave behind; it also mends what such a process leaves.
+
+    A line that was not written to its end, by a killed writer or onto a full disk, never happened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path, self.lock = path, FileLock(path.with_name(path.name + ".lock"))
+
+    def acquire(self) -> bool:
+        self.lock.acquire()
+        with self.path.open("rb+") as file:
+            size = whole = file.seek(0, os.SEEK_END)
+            while whole:
+                start = max(0, whole - 4096)
+                file.seek(start)
+                newline = file.read(whole - start).rfind(b"\n")
+                whole = start + newline + 1
+                if newline >= 0:
+                    break
+            if whole < size:
+                file.truncate(whole)
+        return True
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+def _journal(path: Path) -> JournalStorage:
+    try:
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
+    except (ValueError, KeyError) as error:
+        raise runs.damaged(path.parent, f"{path.name} is not a journal of Optuna's") from error
+
+
+def _open(plan: Plan) -> BaseStorage:
+    """The storage of `plan`, with the study in it."""
+    storage: BaseStorage
+    if plan.storage is None:
+        plan.workspace.mkdir(parents=True, exist_ok=True)
+        storage = _journal(plan.workspace / "journal.log")
+    else:
+        storage = _database(plan.storage)
+    optuna.create_study(study_name=plan.path.name, storage=storage, direction="minimize", load_if_exists=True)
+    return storage
+
+
+def _database(url: str) -> RDBStorage:
+    for last in (False, False, True):
+        try:
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except (ImportError, ArgumentError) as error:
+            raise AelibError(f"the storage cannot be used: {str(error).splitlines()[0]}") from error
+        except SQLAlchemyError as error:
+            # Two workers that start at once may both try to make the tables: the second finds them.
+            if last:
+                raise AelibError(f"the storage cannot be reached: {str(error).splitlines()[0]}") from error
+            time.sleep(1)
+    raise AssertionError
+
+
+def _publish(plan: Plan) -> None:
+    """Write the finished study to its place, as a journal of one line a trial; the first worker to come does it."""
+    with FileLock(plan.path.with_name(f".{plan.path.name}.lock")):
+        if plan.path.exists():
+            return
+        records = status(plan).records
+        journal = plan.workspace / "finished.log"
+        journal.unlink(missing_ok=True)
+        study = optuna.create_study(study_name=STUDY, storage=_journal(journal), direction="minimize")
+        study.add_trials(records)
+        commits = sorted({each.user_attrs["commit"] for each in records if each.user_attrs["commit"]})
+        provenance = runs.provenance() | {
+            "commits": commits,
+            "seconds": round(sum(each.user_attrs["seconds"] for each in records), 1),
+            "storage": "journal" if plan.storage is None else plan.storage.partition(":")[0],
+        }
+        files = {
+            "config.json": runs.to_json(plan.config()),
+            "journal.log": journal.read_bytes(),
+            "provenance.json": runs.to_json(provenance),
+        }
+        runs.publish(files, plan.path)
+        shutil.rmtree(plan.workspace)

@@ -1,0 +1,320 @@
+"""The study: what is proposed, and that nothing is lost or counted twice."""
+
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from aelib import profiles, runs, study, training
+from aelib.errors import AelibError
+from aelib.models import AutoencoderConfig
+from aelib.study import Plan, SymmetricAutoencoderHPS
+from aelib.training import TrainingConfig
+
+TINY = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from aelib import cli, profiles, study
+smoke = profiles.PROFILES["smoke"]
+split = replace(smoke.split, train=320, validation=64, test=100)
+profiles.PROFILES["smoke"] = replace(smoke, split=split, max_epochs=3, trials=4)
+"""
+"""Four trials of three epochs; also as a program for another process."""
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    smoke = profiles.PROFILES["smoke"]
+    split = replace(smoke.split, train=320, validation=64, test=100)
+    small = replace(smoke, split=split, max_epochs=3, trials=4)
+    monkeypatch.setitem(profiles.PROFILES, "smoke", small)
+
+
+def outcome(trials):
+    """What a trial was and became, to the last bit."""
+    return [(each.number, each.state, each.params, each.value, each.intermediate_values) for each in trials]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A study that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        smoke = profiles.PROFILES["smoke"]
+        split = replace(smoke.split, train=320, validation=64, test=100)
+        patch.setitem(profiles.PROFILES, "smoke", replace(smoke, split=split, max_epochs=3, trials=4))
+        return study.obtain(Plan("smoke", folder=folder))
+
+
+def test_the_space_is_that_of_table_1():
+    trial = optuna.trial.FixedTrial(study.REPORTS_CHOICE)
+    hps = SymmetricAutoencoderHPS()
+    assert hps.sample_model(trial) == AutoencoderConfig()
+    settings = hps.sample_training(trial)
+    assert (settings.optimizer, settings.weight_decay) == (TrainingConfig().optimizer, TrainingConfig().weight_decay)
+    space = trial.distributions
+    assert list(range(128, 257, 8)) == [v for v in range(1, 500) if space["linear_units"]._contains(v)]
+    assert list(range(10, 41, 2)) == [v for v in range(1, 500) if space["latent_dim"]._contains(v)]
+    assert (space["weight_decay"].low, space["weight_decay"].high, space["weight_decay"].log) == (1e-7, 1e-4, True)
+
+
+@pytest.mark.parametrize(("number", "sizes"), [(1, [28, 14, 7, 5]), (2, [28, 13, 6, 6]), (3, [28, 12, 5, 5])])
+def test_each_configuration_of_convolutions_has_the_reports_sizes(number, sizes):
+    trial = optuna.trial.FixedTrial(study.REPORTS_CHOICE | {"conv": number})
+    assert SymmetricAutoencoderHPS().sample_model(trial).sizes == sizes
+
+
+def test_a_study_is_complete_checked_and_read_back(undisturbed):
+    assert [each.state for each in undisturbed.trials] == [TrialState.COMPLETE] * 4
+    assert len({json.dumps(each.params) for each in undisturbed.trials}) == 4
+    best = undisturbed.best
+    assert best.value == min(min(each.intermediate_values.values()) for each in undisturbed.trials)
+    assert best.user_attrs["epochs"] == 3
+    assert undisturbed.study().best_trial.number == best.number
+    plan = Plan("smoke", folder=undisturbed.path.parent.parent)
+    assert not plan.workspace.exists()
+    assert study.status(plan).finished
+
+
+def test_another_seed_is_another_study(undisturbed, tmp_path):
+    plan = Plan("smoke", seed=1, folder=tmp_path)
+    assert plan.path.name != undisturbed.path.name
+    other = optuna.create_study(sampler=plan.sampler())
+    SymmetricAutoencoderHPS().sample_model(trial := other.ask())
+    assert trial.params.items() - undisturbed.trials[0].params.items()
+
+
+def test_killed_at_any_moment_it_proposes_and_finds_the_same(undisturbed, tmp_path, python):
+    """With real SIGKILLs, as the journal grows."""
+    program = TINY + "study.obtain(study.Plan('smoke', folder=Path('results')))"
+    plan = Plan("smoke", folder=tmp_path / "results")
+    journal = plan.workspace / "journal.log"
+    kills = 0
+    for lines in (3, 14, 25, 40):
+        process = python(program)
+        while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < lines):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills == 4
+    waiting = study.status(plan)
+    assert len(waiting.idle) <= 1
+    assert not waiting.finished
+    _, errors = (process := python(program)).communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert outcome(study.load(plan).trials) == outcome(undisturbed.trials)
+
+
+def test_a_line_that_was_not_written_to_its_end_never_happened(tmp_path):
+    path = tmp_path / "journal.log"
+    first = optuna.create_study(storage=study._journal(path), study_name="a")
+    first.enqueue_trial({"x": 1})
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code":4,"worker_id":"x","stu' + b"x" * 9000)
+    second = optuna.load_study(storage=study._journal(path), study_name="a")
+    second.enqueue_trial({"x": 2})
+    assert path.read_bytes().startswith(whole)
+    third = optuna.load_study(storage=study._journal(path), study_name="a")
+    assert [each.system_attrs["fixed_params"]["x"] for each in third.trials] == [1, 2]
+
+
+def test_two_workers_one_killed_no_trial_lost_none_twice(tmp_path, python):
+    program = TINY + "study.obtain(study.Plan('smoke', folder=Path('results')))"
+    plan = Plan("smoke", folder=tmp_path / "results")
+    first, second = python(program), python(program)
+    while len(study.status(plan).records) < 2 and first.poll() is None:
+        time.sleep(0.1)
+    first.send_signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    _, errors = second.communicate(timeout=120)
+    assert second.returncode == 0, errors
+    found = study.load(plan)
+    assert [each.number for each in found.trials] == [0, 1, 2, 3]
+    assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
+    assert [len(each.intermediate_values) for each in found.trials] == [3] * 4
+
+
+def test_a_failed_trial_is_recorded_with_its_reason_and_the_study_goes_on(tmp_path, monkeypatch):
+    sample, fit = SymmetricAutoencoderHPS.sample_training, training.fit
+
+    def diverges(self, trial):
+        settings = sample(self, trial)
+        wrong = replace(settings, optimizer="sgd", learning_rate=1.0, weight_decay=1e12)
+        return wrong if trial.number == 1 else settings
+
+    def exhausts(network, *arguments, **options):
+        if options["folder"].name.startswith("trial-2-"):
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+        return fit(network, *arguments, **options)
+
+    monkeypatch.setattr(SymmetricAutoencoderHPS, "sample_training", diverges)
+    monkeypatch.setattr(training, "fit", exhausts)
+    found = study.obtain(Plan("smoke", folder=tmp_path))
+    states = [each.state for each in found.trials]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    assert "diverged in epoch 1" in found.trials[1].user_attrs["reason"]
+    assert found.trials[2].user_attrs["reason"] == "out of memory"
+
+
+def test_a_fault_of_the_program_stops_the_worker_and_loses_nothing(tmp_path, monkeypatch):
+    plan = Plan("smoke", folder=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", lambda *_, **__: {}["no such key"])
+        with pytest.raises(KeyError):
+            study.obtain(plan)
+    assert study.status(plan).idle == [0]
+    assert len(study.obtain(plan).trials) == 4
+
+
+def test_a_poor_trial_is_pruned(tmp_path, monkeypatch):
+    strict = optuna.pruners.PercentilePruner(0.0, n_startup_trials=1, n_warmup_steps=1)
+    monkeypatch.setattr(Plan, "pruner", lambda self: strict)
+    found = study.obtain(Plan("smoke", folder=tmp_path))
+    pruned = [each for each in found.trials if each.state == TrialState.PRUNED]
+    assert pruned
+    assert all(each.user_attrs["epochs"] == 2 for each in pruned)
+    assert found.best.state == TrialState.COMPLETE
+
+
+def test_a_worker_that_was_taken_for_dead_gives_its_trial_up(tmp_path, monkeypatch):
+    """Another worker claims trial 0 while it is trained: its result counts, once."""
+    plan = Plan("smoke", folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    storage = study._open(plan)
+    fit = training.fit
+
+    def claimed_meanwhile(*arguments, **options):
+        here = optuna.load_study(study_name=plan.path.name, storage=storage)
+        if here.trials[-1].number == 0:
+            optuna.trial.Trial(here, here.trials[0]._trial_id).set_user_attr("where", "another machine")
+            here.tell(0, 0.5)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", claimed_meanwhile)
+    study.work(plan)
+    found = study.status(plan).records
+    assert found[0].value == 0.5
+    assert [each.state for each in found] == [TrialState.COMPLETE] * 4
+
+
+def test_of_two_machines_that_ask_for_the_last_trial_one_gets_it(tmp_path):
+    plan = Plan("smoke", folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    storage = study._open(plan)
+    here = optuna.load_study(study_name=plan.path.name, storage=storage)
+    for _ in range(3):
+        here.tell(here.ask(), 0.1)
+    real = optuna.Study.ask
+
+    def with_a_rival(self, *arguments, **options):
+        here.tell(real(here), 0.2)
+        return real(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optuna.Study, "ask", with_a_rival)
+        assert study._claim(plan, storage) is None
+    assert [each.value for each in study.status(plan).records] == [0.1, 0.1, 0.1, 0.2]
+
+
+@pytest.mark.parametrize("name", study.FILES)
+def test_a_tampered_study_is_found_out(undisturbed, tmp_path, name):
+    plan = Plan("smoke", folder=tmp_path)
+    plan.path.mkdir(parents=True)
+    for file in (*study.FILES, runs.CHECKSUMS):
+        (plan.path / file).write_bytes((undisturbed.path / file).read_bytes())
+    assert len(study.load(plan).trials) == 4
+    (plan.path / name).write_bytes((plan.path / name).read_bytes().replace(b"1", b"2", 1))
+    with pytest.raises(AelibError, match=rf"{name} is missing, truncated or altered"):
+        study.load(plan)
+
+
+def test_no_study_and_a_wrong_plan_are_named(tmp_path):
+    with pytest.raises(AelibError, match="run `aelib study --profile smoke`"):
+        study.load(Plan("smoke", folder=tmp_path))
+    with pytest.raises(AelibError, match="profile must be one of report, quick, smoke"):
+        Plan("smok")
+    with pytest.raises(AelibError, match="seed must be a whole number"):
+        Plan("smoke", seed=-1)
+    with pytest.raises(AelibError, match="workers must be a whole number"):
+        study.obtain(Plan("smoke", folder=tmp_path), workers=0)
+
+
+@pytest.mark.parametrize("url", ["no-such-dialect://host/name", "not a url", "sqlite:////no/such/folder/db.sqlite"])
+def test_a_storage_that_cannot_be_used_is_named(tmp_path, url):
+    with pytest.raises(AelibError, match="the storage cannot be"):
+        study.obtain(Plan("smoke", storage=url, folder=tmp_path))
+
+
+@pytest.fixture
+def postgresql(tmp_path_factory):
+    """The URL of a database on a PostgreSQL server of our own."""
+    found = shutil.which("initdb") or next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))), None)
+    if not found:
+        pytest.skip("no PostgreSQL here (Debian: postgresql)")
+    programs = Path(os.path.realpath(found)).parent
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path: the server's socket lies there
+    # The server refuses to run as root.
+    user = {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
+    if user:
+        shutil.chown(folder, **user)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": folder} | user
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", folder / "data", "-U", "aelib", "-A", "trust", "--no-sync"], check=True, **quiet
+        )
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-F"], **quiet
+        )
+        try:
+            while not (folder / ".s.PGSQL.5432").exists():
+                assert server.poll() is None, server.stderr.read()
+                time.sleep(0.05)
+            yield f"postgresql+psycopg://aelib@/postgres?host={folder}"
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(timeout=30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_path, python, postgresql):
+    """Three folders stand for three machines; the worker on one of them is killed, and another runs its trial again."""
+    pytest.importorskip("psycopg")
+
+    def program(machine):
+        return TINY + (
+            "study.SILENCE = 8\n"
+            f"plan = study.Plan('smoke', storage={postgresql!r}, folder=Path('machine {machine}'))\n"
+            "print(len(study.obtain(plan).trials))"
+        )
+
+    plan = Plan("smoke", storage=postgresql, folder=tmp_path / "machine 1")
+    workers = [python(program(number)) for number in (1, 2, 3)]
+    while not any(each.user_attrs.get("where") == plan.here for each in study.status(plan).records):
+        assert workers[0].poll() is None, workers[0].stderr.read()
+        time.sleep(0.1)
+    workers[0].send_signal(signal.SIGKILL)
+    assert workers[0].wait() == -signal.SIGKILL
+    for worker in workers[1:]:
+        output, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors
+        assert output.strip() == "4"
+    records = study.status(plan).records
+    assert [(each.number, each.state) for each in records] == [(n, TrialState.COMPLETE) for n in range(4)]
+    assert plan.here not in {each.user_attrs["where"] for each in records}
+    # The first half is random: it does not depend on who proposes when.
+    assert outcome(records)[:2] == outcome(undisturbed.trials)[:2]
+    published = study.load(replace(plan, folder=tmp_path / "machine 2"))
+    assert outcome(published.trials) == outcome(records)
