@@ -20,6 +20,7 @@ class Corruption:
         noise_std: standard deviation of the noise, in [0, 100], in units of the pixel range.
         erased_area: smallest and largest share of the image that a rectangle covers, in (0, 1].
         rescale: bring a noisy image back to [0, 1] by its smallest and largest value; it is clipped otherwise.
+        per_batch: toss one coin and draw one rectangle for the whole batch, as the report's code does.
 
     Raises:
         AelibError: a value is out of range.
@@ -29,12 +30,16 @@ class Corruption:
     noise_std: float = 0.4
     erased_area: tuple[float, float] = (0.02, 0.33)
     rescale: bool = False
+    per_batch: bool = False
 
     def __post_init__(self) -> None:
         for name, highest in (("probability", 1.0), ("noise_std", 100.0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= highest:
                 raise AelibError(f"{name} must be a number in [0, {highest:g}], not {value!r}")
+        for name in ("rescale", "per_batch"):
+            if not isinstance(getattr(self, name), bool):
+                raise AelibError(f"{name} must be True or False, not {getattr(self, name)!r}")
         smallest, largest = self.erased_area
         if not 0 < smallest <= largest <= 1:
             raise AelibError(f"erased_area must be two rising numbers in (0, 1], not {self.erased_area!r}")
@@ -44,10 +49,10 @@ class Corruption:
         images = self._where(images, horizontal_flip(images))
         images = self._where(images, vertical_flip(images))
         images = self._where(images, add_noise(images, self.noise_std, rescale=self.rescale))
-        return self._where(images, erase(images, self.erased_area))
+        return self._where(images, erase(images, self.erased_area, per_batch=self.per_batch))
 
     def _where(self, images: Tensor, changed: Tensor) -> Tensor:
-        coins = torch.rand(len(images), 1, 1, 1, device=images.device) < self.probability
+        coins = torch.rand(1 if self.per_batch else len(images), 1, 1, 1, device=images.device) < self.probability
         return torch.where(coins, changed, images)
 
 
@@ -70,14 +75,20 @@ def add_noise(images: Tensor, std: float, *, rescale: bool = False) -> Tensor:
     return (noisy - low) / (high - low).clamp_min(1e-12)
 
 
-def erase(images: Tensor, area: tuple[float, float], ratio: tuple[float, float] = (0.3, 3.3)) -> Tensor:
-    """Set one random rectangle of every image, (B, 1, H, W), to 0.
+def erase(
+    images: Tensor,
+    area: tuple[float, float],
+    ratio: tuple[float, float] = (0.3, 3.3),
+    *,
+    per_batch: bool = False,
+) -> Tensor:
+    """Set one random rectangle of every image, (B, 1, H, W), to 0; the same of all if `per_batch`.
 
     Its share of the image is uniform in `area`; its height over its width is uniform in the logarithm over `ratio`.
     Of ten such rectangles the first that fits is taken, as in torchvision's RandomErasing; if none fits, which
     hardly happens, nothing is erased.
     """
-    count, (height, width) = len(images), images.shape[-2:]
+    count, (height, width) = 1 if per_batch else len(images), images.shape[-2:]
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, 10, device=images.device)

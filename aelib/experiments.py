@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import latent, runs, training
+from aelib import latent, runs, study, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
 from aelib.errors import AelibError, known
 from aelib.models import (
@@ -56,6 +56,14 @@ class Experiment:
     validation_share: float | None = None
     half: bool = False
 
+    def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
+        """The experiment with the hyper-parameters that a study chose.
+
+        Raises:
+            AelibError: the experiment has none of them.
+        """
+        raise AelibError("config 'study' is about autoencoders and what stands on them: take 'report' for this one")
+
     def settings(self, source: Run | None) -> dict[str, Any]:
         """What else decides the result, as JSON values."""
         return {}
@@ -86,6 +94,12 @@ class AutoencoderExperiment(Experiment):
     perplexity: float = 80
     box: float = 0.6
 
+    def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
+        """The same shape and training; a learning rate that is left to the finder stays so."""
+        shape = {field.name: getattr(model, field.name) for field in fields(AutoencoderConfig)}
+        rate = self.training.learning_rate and training.learning_rate
+        return replace(self, model=replace(self.model, **shape), training=replace(training, learning_rate=rate))
+
     def settings(self, source: Run | None) -> dict[str, Any]:
         """The perplexity."""
         return {"perplexity": self.perplexity}
@@ -115,6 +129,11 @@ class ClassifierExperiment(Experiment):
 @dataclass(frozen=True, kw_only=True)
 class TransferExperiment(ClassifierExperiment):
     """The training of a classifier on the features of the encoder that `source` has trained."""
+
+    def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
+        """A head that fits the encoder, trained by the same optimiser."""
+        shape = replace(self.model, features=model.features, linear_units=model.linear_units, dropout=model.dropout)
+        return replace(self, model=shape, training=replace(self.training, optimizer=training.optimizer))
 
     def settings(self, source: Run | None) -> dict[str, Any]:
         """A digest of the encoder's weights: another encoder is another experiment."""
@@ -174,7 +193,14 @@ def find_experiment(name: str) -> Experiment:
 
 
 def obtain(
-    name: str, *, profile: str = "report", seed: int = 0, folder: Path | None = None, again: bool = False, **parameters
+    name: str,
+    *,
+    profile: str = "report",
+    seed: int = 0,
+    config: str = "report",
+    folder: Path | None = None,
+    again: bool = False,
+    **parameters,
 ) -> Run:
     """The run of an experiment: read if it is there, trained and kept if not.
 
@@ -182,6 +208,8 @@ def obtain(
         name: a key of `EXPERIMENTS`.
         profile: a key of `PROFILES`.
         seed: of the initial weights, the order of the batches, and dropout; at least 0.
+        config: `"report"`: the hyper-parameters that the report's study chose (Table 2); `"study"`: those that the
+            study of this profile chose, which is run if it is not there.
         folder: where runs are kept; `runs.results_folder()` by default.
         again: train even if the run is there.
         parameters: fields of the experiment's model or training configuration, such as `latent_dim=16`.
@@ -194,25 +222,28 @@ def obtain(
     experiment = configure(find_experiment(name), **parameters)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise AelibError(f"seed must be a whole number in [0, 2³²), not {seed!r}")
+    if known("config", config, ("report", "study")) == "study":
+        search = study.obtain(study.Plan(profile, folder=folder))
+        experiment = configure(experiment.with_choice(*search.winner()), **parameters)
     if chosen.max_epochs:
         limit = min(chosen.max_epochs, experiment.training.max_epochs)
         experiment = replace(experiment, training=replace(experiment.training, max_epochs=limit))
     source = None
     if experiment.source:
-        source = obtain(experiment.source, profile=profile, seed=seed, folder=folder)
+        source = obtain(experiment.source, profile=profile, seed=seed, config=config, folder=folder)
     split = _split(experiment, chosen.split)
-    config = {
+    decisive = {
         "experiment": name,
         "model": plain(asdict(experiment.model)),
         "training": plain(asdict(experiment.training)),
         "data": {"sha256": chosen.sha256} | asdict(split),
         "seed": seed,
     } | experiment.settings(source)
-    path = runs.run_path((folder or runs.results_folder()) / profile, name, config)
+    path = runs.run_path((folder or runs.results_folder()) / profile, name, decisive)
 
     def make(workspace: Path) -> Contents:
         print(f"aelib: training {path.name} in the {profile} profile", file=sys.stderr)
-        return _make(experiment, config, chosen.garments(), split, source, workspace)
+        return _make(experiment, decisive, chosen.garments(), split, source, workspace)
 
     return runs.obtain(path, make, again=again)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
@@ -305,3 +306,124 @@ def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, notice: st
         for axis, image in zip(right.subplots(4, 5).flat, drawn, strict=True):
             _show(axis, image)
     return figure
+
+
+def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, notice: str = "") -> Figure:
+    """Lowest validation loss of each trial, in logarithm, and the best so far (Figure 1).
+
+    Args:
+        values: (N,), NaN where a trial failed.
+        pruned: (N,), whether a trial was stopped by the pruner.
+        random: how many trials were drawn at random before the sampler learned.
+    """
+    figure = _figure(3.4, notice)
+    axis = figure.subplots()
+    numbers = np.arange(len(values))
+    axis.axvspan(-1, random - 0.5, color="0.93", zorder=0, label="random trials")
+    complete = ~pruned & np.isfinite(values)
+    axis.plot(numbers[complete], values[complete], "o", color=COLOURS[0], markersize=4, label="trial")
+    if pruned.any():
+        axis.plot(numbers[pruned], values[pruned], "x", color=COLOURS[6], markersize=5, label="pruned trial")
+    best = np.fmin.accumulate(np.where(complete, values, np.nan))
+    axis.step(numbers, best, where="post", color=COLOURS[6], linewidth=1.2, label="best so far")
+    axis.set(xlabel="Trial", ylabel="Lowest validation loss", xlim=(-1, len(values)))
+    _log_losses(axis)
+    axis.legend(loc="upper right")
+    return figure
+
+
+def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[str], *, notice: str = "") -> Figure:
+    """Lowest validation loss, in logarithm, against the latent dimension, by optimiser (Figure 2).
+
+    Args:
+        dims, values: (N,), of the trials that have a value.
+        optimizers: N names.
+    """
+    figure = _figure(3.6, notice)
+    axis = figure.subplots()
+    for name, colour, marker in zip(
+        ("adam", "sgd", "adamax"), (COLOURS[1], COLOURS[6], COLOURS[0]), "sDo", strict=True
+    ):
+        chosen = np.array(optimizers) == name
+        axis.plot(
+            dims[chosen], values[chosen], marker, color=colour, markersize=5, alpha=0.85, linestyle="", label=name
+        )
+    axis.set(xlabel="Latent dimension", ylabel="Lowest validation loss")
+    _log_losses(axis)
+    axis.legend(title="Optimiser")
+    return figure
+
+
+def _log_losses(axis: Axes) -> None:
+    """A logarithmic axis for losses that span about a decade."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def importances(ours: Mapping[str, float], report: Mapping[str, float], *, notice: str = "") -> Figure:
+    """Share of the variation of the loss that each hyper-parameter explains, beside the report's (Figure 15).
+
+    Args:
+        ours, report: shares in [0, 1], by name; drawn in the order of `ours`, the largest on top.
+    """
+    figure = _figure(3.4, notice)
+    axis = figure.subplots()
+    places = np.arange(len(ours))[::-1]
+    for offset, shares, colour, label in ((0.2, ours, COLOURS[0], "ours"), (-0.2, report, COLOURS[1], "report")):
+        bars = axis.barh(places + offset, [shares[name] for name in ours], 0.38, color=colour, label=label)
+        axis.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axis.set_yticks(places, list(ours))
+    axis.set(xlabel="Importance", xlim=(0, 1.1 * max([*ours.values(), *report.values()])))
+    axis.grid(axis="y", visible=False)
+    axis.legend(loc="lower right")
+    return figure
+
+
+def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, notice: str = "") -> Figure:
+    """The loss, interpolated over latent dimension and linear units; dots are trials (Figure 16).
+
+    Args:
+        dims, units, values: (N,), of the trials that have a value.
+    """
+    figure = _figure(4.2, notice)
+    axis = figure.subplots()
+    levels = np.geomspace(values.min(), values.max(), 12)
+    filled = axis.tricontourf(dims, units, values, levels=levels, cmap="viridis_r", norm=LogNorm())
+    axis.plot(dims, units, "o", color="white", markeredgecolor="black", markersize=4)
+    best = values.argmin()
+    axis.plot(dims[best], units[best], "*", color="white", markeredgecolor="black", markersize=14, label="best trial")
+    bar = figure.colorbar(filled, ax=axis, label="Lowest validation loss", format="%.3g")
+    bar.ax.minorticks_off()
+    axis.set(xlabel="Latent dimension", ylabel="Linear units")
+    axis.legend(loc="upper left", facecolor="white", framealpha=0.8, frameon=True)
+    return figure
+
+
+def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, notice: str = "") -> Figure:
+    """The loss against each cost; a line joins the trials that no other beats in both.
+
+    Args:
+        costs: (N,) each, by what it is called on the axis.
+        values: (N,), losses.
+    """
+    figure = _figure(3.2, notice)
+    axes = figure.subplots(1, len(costs), sharey=True)
+    for axis, (label, cost) in zip(axes, costs.items(), strict=True):
+        front = pareto_front(cost, values)
+        axis.plot(cost, values, "o", color=COLOURS[1], markersize=4, label="trial")
+        axis.step(cost[front], values[front], where="post", color=COLOURS[6], linewidth=1.2)
+        axis.plot(cost[front], values[front], "o", color=COLOURS[6], markersize=5, label="on the front")
+        axis.set_xlabel(label)
+        _log_losses(axis)
+    axes[0].set_ylabel("Lowest validation loss")
+    axes[-1].legend()
+    return figure
+
+
+def pareto_front(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Indices, by rising cost, of the points that no other beats in both `cost` and `value`, (N,) each."""
+    order = np.lexsort((value, cost))
+    best = np.concatenate([[np.inf], np.minimum.accumulate(value[order])[:-1]])
+    return order[value[order] < best]

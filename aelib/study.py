@@ -229,6 +229,36 @@ class Search:
         """The trial that reached the lowest validation loss."""
         return _best(self.trials)
 
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The space, by parameter."""
+        return self.best.distributions
+
+    @property
+    def values(self) -> np.ndarray:
+        """Lowest validation loss of each trial, (N,); NaN where it failed."""
+        lowest = [min(each.intermediate_values.values(), default=np.nan) for each in self.trials]
+        failed = [each.state == TrialState.FAIL for each in self.trials]
+        return np.where(failed, np.nan, lowest)
+
+    @property
+    def pruned(self) -> np.ndarray:
+        """Whether each trial, (N,), was pruned."""
+        return np.array([each.state == TrialState.PRUNED for each in self.trials])
+
+    def winner(self) -> tuple[AutoencoderConfig, TrainingConfig]:
+        """The best trial's shape and training, with the learning rate it found and the schedule of Table 2."""
+        space, trial = SymmetricAutoencoderHPS(), FixedTrial(self.best.params)
+        settings, schedule = space.sample_training(trial), TrainingConfig()
+        settings = replace(
+            settings,
+            learning_rate=self.best.user_attrs["learning_rate"],
+            max_epochs=schedule.max_epochs,
+            patience=schedule.patience,
+            min_delta=schedule.min_delta,
+        )
+        return space.sample_model(trial), settings
+
     def study(self) -> optuna.Study:
         """It, for Optuna's own functions, such as the importances."""
         return optuna.load_study(study_name=STUDY, storage=_journal(self.path / "journal.log"))

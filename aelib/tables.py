@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from aelib.models import AutoencoderConfig
+from aelib.training import TrainingConfig
+
 
 def myst_table(
     name: str, caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False
@@ -32,3 +37,40 @@ def compare(
         # The report's numbers have the digits that it gives.
         rows.append((label, f"{theirs:,g}" if isinstance(theirs, float) else number(theirs), number(mine), difference))
     return rows
+
+
+SEARCHED = {
+    "linear_units": "Linear units",
+    "latent_dim": "Latent space units",
+    "instance_norm": "Instance normalisation",
+    "optimizer": "Optimiser",
+    "weight_decay": "L2 penalty",
+    "conv": "Convolutions",
+    "channels": "Channels",
+}
+"""The hyper-parameters that the study searches, as the book calls them."""
+
+
+def distribution(space: BaseDistribution) -> str:
+    """What values `space` holds, in words."""
+    if isinstance(space, CategoricalDistribution):
+        return ", ".join(str(each).replace("True", "yes").replace("False", "no") for each in space.choices)
+    assert isinstance(space, (FloatDistribution, IntDistribution))
+    steps = "uniform in the logarithm" if space.log else f"in steps of {space.step}"
+    return f"{space.low:g} to {space.high:g}, {steps}"
+
+
+def hyper_parameters(model: AutoencoderConfig, training: TrainingConfig) -> list[str]:
+    """The values of Table 2, in its order."""
+    return [
+        ", ".join(f"({conv.kernel}, {conv.stride}, {conv.padding})" for conv in model.conv),
+        ", ".join(map(str, model.channels)),
+        str(model.linear_units),
+        str(model.latent_dim),
+        "yes" if model.instance_norm else "no",
+        training.optimizer,
+        f"{training.weight_decay:.3g}",
+        "from the finder" if training.learning_rate is None else f"{training.learning_rate:.7g}",
+        f"{model.dropout:g}",
+        "leaky ReLU",
+    ]

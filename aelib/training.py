@@ -97,6 +97,10 @@ COMPILE_FROM_STEPS = 3000
 """Compilation costs about 25 s on two cores and saves 9 ms a step: it pays from here on."""
 
 
+COMPILER_OPTIONS: dict[str, str | int | bool | Callable] = {"fallback_random": True}
+"""PyTorch's own random numbers: on a processor, the compiler's take longer."""
+
+
 def choose_engine(steps: int) -> Engine:
     """The quickest engine here for a training of at most `steps` steps.
 
@@ -172,7 +176,8 @@ class _Training(pl.LightningModule):
         # Evaluation stays uncompiled: its odd last batch would compile a second time.
         # Static shapes: after an odd last batch the compiler would go over to other kernels, with other last
         # digits, and a resumed training would start again with the first ones.
-        self._training_losses = torch.compile(model.losses, dynamic=False) if engine.compiled else model.losses
+        compiled = torch.compile(model.losses, dynamic=False, options=COMPILER_OPTIONS)
+        self._training_losses = compiled if engine.compiled else model.losses
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:

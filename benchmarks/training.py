@@ -21,7 +21,7 @@ from torchvision.transforms import ToTensor
 from aelib import data, synthetic
 from aelib.data import GarmentsDataModule, SplitConfig
 from aelib.models import SymmetricAutoencoder
-from aelib.training import COMPILE_FROM_STEPS, choose_engine, peak_memory
+from aelib.training import COMPILE_FROM_STEPS, COMPILER_OPTIONS, choose_engine, peak_memory
 
 
 class Plain(torch.utils.data.Dataset):
@@ -79,7 +79,8 @@ def main() -> None:
 
     torch.manual_seed(0)
     models = {name: SymmetricAutoencoder() for name in ("plain", "tensors in memory", "aelib")}
-    compiled = torch.compile(models["aelib"].losses) if engine.compiled else models["aelib"].losses
+    options = {"dynamic": False, "options": COMPILER_OPTIONS}
+    compiled = torch.compile(models["aelib"].losses, **options) if engine.compiled else models["aelib"].losses
     ways = {
         "plain": steps(
             models["plain"].losses, forever(DataLoader(plain_set, 256, shuffle=True)), models["plain"], False

@@ -21,6 +21,17 @@ def test_each_image_draws_its_own_coins(images):
     assert (Corruption(probability=1.0)(images) != images).flatten(1).any(1).all()
 
 
+def test_per_batch_all_images_share_coins_and_rectangle():
+    white = torch.ones(300, 1, 28, 28)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        corrupted = Corruption(noise_std=0.0, per_batch=True)(white)
+        assert torch.equal(corrupted, corrupted[:1].expand_as(corrupted))
+    torch.manual_seed(0)
+    noisy = Corruption(probability=1.0, per_batch=True)(white)
+    assert not torch.equal(noisy[0], noisy[1])  # the noise is each pixel's own
+
+
 def test_the_images_themselves_stay_as_they_are(images):
     before = images.clone()
     corrupted = Corruption(probability=1.0)(images)

@@ -17,10 +17,12 @@ class DenoisingConfig(AutoencoderConfig):
     Attributes:
         probability: of each of the four transforms, for each image, in [0, 1].
         noise_std: standard deviation of the noise, at least 0, in units of the pixel range.
+        per_batch: corrupt all images of a batch in the same way, as the report's code does.
     """
 
     probability: float = 0.5
     noise_std: float = 0.4
+    per_batch: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -31,7 +33,7 @@ class DenoisingConfig(AutoencoderConfig):
     @property
     def corruption(self) -> Corruption:
         """Flips, noise and erasing, each with `probability`."""
-        return Corruption(probability=self.probability, noise_std=self.noise_std)
+        return Corruption(probability=self.probability, noise_std=self.noise_std, per_batch=self.per_batch)
 
 
 class DenoisingAutoencoder(SymmetricAutoencoder):
@@ -40,5 +42,5 @@ class DenoisingAutoencoder(SymmetricAutoencoder):
     config: DenoisingConfig
 
     def corrupt(self, images: Tensor) -> Tensor:
-        """A corrupted copy of images, (B, 1, 28, 28), in [0, 1]; each image draws its own corruption."""
+        """A corrupted copy of images, (B, 1, 28, 28), in [0, 1]."""
         return self.config.corruption(images)

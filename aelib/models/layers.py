@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from aelib.errors import AelibError
 
@@ -69,22 +70,64 @@ def stage_sizes(convs: Sequence[Conv], *, instance_norm: bool, size: int = IMAGE
     return sizes
 
 
+class _Dropout(nn.Dropout):
+    """Dropout whose mask is made of numbers: torch.compile writes and reads masks of booleans one by one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        kept = (torch.rand(x.shape, device=x.device) + (1 - self.p)).floor()  # 0 or 1
+        return x * kept.to(x.dtype) / (1 - self.p)
+
+
+class _Normalise(torch.autograd.Function):
+    """Instance norm in float32 over the last two dimensions of (B, C, H, W)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        centred = x.float() - x.float().mean((2, 3), keepdim=True)
+        scale = torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + eps)
+        out = (centred * scale).to(x.dtype)
+        ctx.save_for_backward(out, scale)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        out, scale = ctx.saved_tensors
+        grad, y = grads[0].float(), out.float()
+        along = y * (grad * y).mean((2, 3), keepdim=True)
+        return ((grad - grad.mean((2, 3), keepdim=True) - along) * scale).to(out.dtype), None
+
+
+class _InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm that torch.compile keeps in the layout of the convolutions, forward and backward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Normalise.apply(x, self.eps) if torch.compiler.is_compiling() else super().forward(x)
+
+
 def linear_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     """Linear → Dropout → LeakyReLU: (B, inputs) → (B, outputs)."""
-    return nn.Sequential(nn.Linear(inputs, outputs), nn.Dropout(dropout), nn.LeakyReLU())
+    return nn.Sequential(nn.Linear(inputs, outputs), _Dropout(dropout), nn.LeakyReLU())
 
 
-def _norm_and_activation(channels: int, instance_norm: bool) -> list[nn.Module]:
+def _normed(conv: nn.Conv2d | nn.ConvTranspose2d, instance_norm: bool) -> list[nn.Module]:
+    """`conv` → instance norm, where asked → LeakyReLU."""
+    if not instance_norm:
+        return [conv, nn.LeakyReLU()]
+    # The norm takes away the mean and so the bias: its gradient is 0, but for rounding, and slow to compute.
+    assert conv.bias is not None
+    conv.bias.requires_grad_(False)
     # Instance norm sees one image at a time, so that a code does not depend on the rest of its batch.
-    return [*([nn.InstanceNorm2d(channels)] if instance_norm else []), nn.LeakyReLU()]
+    # The activation not in place: compiled, the norm's gradient would silently take the changed values.
+    return [conv, _InstanceNorm(conv.out_channels), nn.LeakyReLU()]
 
 
 def conv_stack(convs: Sequence[Conv], channels: Sequence[int], *, instance_norm: bool) -> nn.Sequential:
     """The encoder's convolutional part: (B, 1, 28, 28) → (B, channels[-1], h, h)."""
     layers: list[nn.Module] = []
     for conv, before, after in zip(convs, [1, *channels], channels, strict=False):
-        layers.append(nn.Conv2d(before, after, *conv))
-        layers += _norm_and_activation(after, instance_norm)
+        layers += _normed(nn.Conv2d(before, after, *conv), instance_norm)
     return nn.Sequential(*layers)
 
 
@@ -95,9 +138,9 @@ def transposed_stack(convs: Sequence[Conv], channels: Sequence[int], *, instance
     """
     sizes = stage_sizes(convs, instance_norm=instance_norm)
     layers: list[nn.Module] = []
-    stages = list(zip(convs, [1, *channels], channels, sizes, strict=False))
-    for conv, after, before, size in reversed(stages):
-        layers.append(nn.ConvTranspose2d(before, after, *conv, output_padding=output_padding(size, conv)))
-        layers += _norm_and_activation(after, instance_norm)
-    # The last stage gives the image: neither normalised nor passed through the activation.
-    return nn.Sequential(*layers[: -2 if instance_norm else -1])
+    stages = zip(convs, [1, *channels], channels, sizes, strict=False)
+    for number, (conv, after, before, size) in reversed(list(enumerate(stages))):
+        mirror = nn.ConvTranspose2d(before, after, *conv, output_padding=output_padding(size, conv))
+        # The last stage gives the image: neither normalised nor passed through the activation.
+        layers += _normed(mirror, instance_norm) if number else [mirror]
+    return nn.Sequential(*layers)
