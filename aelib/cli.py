@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("names", nargs="*", metavar="EXPERIMENT", help="all of them by default")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--config", default="report", help="hyper-parameters: report (default), or study for ours")
     command.add_argument("--again", action="store_true", help="train even what is there")
     command.set_defaults(action=_train)
 
@@ -82,7 +83,9 @@ def _train(options: argparse.Namespace) -> None:
     for name in options.names:  # before the first is trained
         experiments.find_experiment(name)
     for name in options.names or experiments.EXPERIMENTS:
-        run = experiments.obtain(name, profile=options.profile, seed=options.seed, again=options.again)
+        run = experiments.obtain(
+            name, profile=options.profile, seed=options.seed, config=options.config, again=options.again
+        )
         print(f"{run.path}: {run.metrics}")
 
 

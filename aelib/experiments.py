@@ -200,6 +200,7 @@ def obtain(
     config: str = "report",
     folder: Path | None = None,
     again: bool = False,
+    summary: bool = False,
     **parameters,
 ) -> Run:
     """The run of an experiment: read if it is there, trained and kept if not.
@@ -212,6 +213,8 @@ def obtain(
             study of this profile chose, which is run if it is not there.
         folder: where runs are kept; `runs.results_folder()` by default.
         again: train even if the run is there.
+        summary: be content with the history and the metrics, and keep no more if they have to be made: for
+            comparisons of many trainings.
         parameters: fields of the experiment's model or training configuration, such as `latent_dim=16`.
 
     Raises:
@@ -239,7 +242,11 @@ def obtain(
         "data": {"sha256": chosen.sha256} | asdict(split),
         "seed": seed,
     } | experiment.settings(source)
-    path = runs.run_path((folder or runs.results_folder()) / profile, name, decisive)
+    kept = (folder or runs.results_folder()) / profile
+    path = runs.run_path(kept, name, decisive)
+    if summary and not path.exists():
+        decisive |= {"summary": True}
+        path = runs.run_path(kept, name, decisive)
 
     def make(workspace: Path) -> Contents:
         print(f"aelib: training {path.name} in the {profile} profile", file=sys.stderr)
@@ -289,10 +296,14 @@ def _make(
     picture = experiment.picture(garments)
     history = training.fit(model, module, experiment.training, seed=seed, folder=workspace, picture=picture)
     weights = model.cpu().state_dict()
+    arrays: dict[str, Tensor] = {}
     if experiment.half:
         weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
         model.load_state_dict(weights)
-    arrays = experiment.look(model, module)
+    if config.get("summary"):
+        weights, picture = {}, None
+    else:
+        arrays = experiment.look(model, module)
     if picture is not None:
         arrays["pictures"] = history.pictures
     if history.curve:
@@ -362,7 +373,13 @@ class Trained:
 
 
 def load_model(run: Run) -> Model:
-    """The model of `run`, with its weights, in evaluation mode."""
+    """The model of `run`, with its weights, in evaluation mode.
+
+    Raises:
+        AelibError: `run` is a summary, which has none.
+    """
+    if not run.weights:
+        raise AelibError(f"run {run.path.name} is a summary without weights: obtain it with summary=False")
     experiment = EXPERIMENTS[run.config["experiment"]]
     model = experiment.model_class(type(experiment.model)(**run.config["model"]))
     model.load_state_dict(run.weights)

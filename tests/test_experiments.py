@@ -1,15 +1,20 @@
 """Experiments: configuration in, run out; wrong names and values are found before any work."""
 
+import ast
 import json
 import subprocess
 import time
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from aelib import data, experiments, runs
+from aelib import data, experiments, runs, study
 from aelib.errors import AelibError
+from aelib.models import AutoencoderConfig
+from aelib.training import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +131,42 @@ def test_the_published_loss_is_that_of_the_published_weights(users_data, publish
     trained = experiments.open_run(run)
     error = torch.from_numpy((trained.images - trained.decode(trained.codes)) ** 2)
     assert float(error.double().mean()) == pytest.approx(run.metrics["test_loss"], rel=1e-4)
+
+
+def test_a_summary_has_the_metrics_of_the_run_and_nothing_else(run, smoke_results, tmp_path):
+    whole = experiments.obtain("convolutional", profile="smoke", folder=smoke_results, summary=True)
+    assert whole.checksum == run.checksum  # where the run is there, it is as good
+    made = experiments.obtain("convolutional", profile="smoke", folder=tmp_path, summary=True)
+    assert made.metrics == run.metrics
+    assert made.history == run.history
+    assert made.path.name != run.path.name
+    assert not made.weights
+    assert not made.arrays
+    with pytest.raises(AelibError, match="is a summary without weights"):
+        experiments.open_run(made)
+
+
+def test_the_choice_of_a_study_goes_into_every_experiment_that_has_it(tmp_path, monkeypatch):
+    chosen = AutoencoderConfig(channels=(16, 32, 32), linear_units=128, latent_dim=12)
+    settings = TrainingConfig(optimizer="adam", learning_rate=0.002, weight_decay=1e-6)
+    search = SimpleNamespace(winner=lambda: (chosen, settings))
+    monkeypatch.setattr(study, "obtain", lambda plan: search)
+    monkeypatch.setattr(experiments, "_make", lambda *arguments: pytest.fail(repr(arguments[1])))
+
+    def decided(name, **options):
+        with pytest.raises(pytest.fail.Exception) as caught:
+            experiments.obtain(name, profile="smoke", config="study", folder=tmp_path, **options)
+        return ast.literal_eval(str(caught.value))
+
+    plain = decided("convolutional")
+    assert (plain["model"]["latent_dim"], plain["training"]["learning_rate"]) == (12, 0.002)
+    assert decided("convolutional", latent_dim=7)["model"]["latent_dim"] == 7
+    # The denoising model's learning rate is the finder's.
+    assert decided("denoising")["training"] | {"max_epochs": 200} == asdict(replace(settings, learning_rate=None))
+    head = experiments.EXPERIMENTS["transfer"].with_choice(chosen, settings)
+    assert (head.model.features, head.model.linear_units, head.training.optimizer) == (800, 128, "adam")
+    assert head.training.weight_decay == 0
+    with pytest.raises(AelibError, match="take 'report' for this one"):
+        experiments.obtain("cnn", profile="smoke", config="study", folder=tmp_path)
+    with pytest.raises(AelibError, match="config must be one of report, study, not 'studie'; did you mean 'study'"):
+        experiments.obtain("convolutional", profile="smoke", config="studie", folder=tmp_path)
