@@ -224,12 +224,12 @@ def _build_table(executions: dict[str, Execution]) -> str:
     ]
     for chapter, execution in executions.items():
         for path in execution.runs or {"": ""}:
-            run = runs.load(Path(path)) if path else None
             cells = [chapter, f"{execution.seconds:.0f} s"]
-            if run:
-                about = run.provenance
+            if path:
+                content, _ = runs.read(Path(path), ["provenance.json"])
+                about = json.loads(content["provenance.json"])
                 device = about["hardware"]["processor"] if about["engine"]["device"] == "cpu" else "GPU"
-                cells += [f"`{run.path.name}`", f"`{(about['commit'] or 'unknown')[:8]}`"]
+                cells += [f"`{Path(path).name}`", f"`{(about['commit'] or 'unknown')[:8]}`"]
                 cells += [f"{device}, {about['hardware']['cores']} cores", f"{about['training_seconds']:.0f} s"]
             rows.append("| " + " | ".join([*cells, *[""] * (6 - len(cells))]) + " |")
     return "\n".join(rows) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_rel
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -85,3 +85,9 @@ def confidence(probabilities: np.ndarray) -> np.ndarray:
 def entropy(probabilities: np.ndarray) -> np.ndarray:
     """Entropy of each row, in nats: (N, 10) → (N,), in [0, log 10]."""
     return -(probabilities * np.log(np.maximum(probabilities, 1e-30))).sum(1)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """Mean of `first` − `second`, two (N,) made on the same seeds, and its 95 % confidence interval (Student's t)."""
+    interval = ttest_rel(first, second).confidence_interval(0.95)
+    return float(np.mean(first - second)), float(interval.low), float(interval.high)

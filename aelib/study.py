@@ -377,6 +377,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         "learning_rate": seen[-1]["learning_rate"] if seen else None,
         "seconds": round(seconds, 1),
         "commit": here["commit"],
+        "device": training.choose_engine(0).device,
         "hardware": here["hardware"] | {"threads": torch.get_num_threads()},
         "reason": reason,
     }
@@ -549,7 +550,7 @@ def status(plan: Plan) -> Status:
     if plan.storage is None and not (plan.workspace / "journal.log").exists():
         return Status(plan.trials, [], [])
     study = optuna.load_study(study_name=plan.path.name, storage=_open(plan))
-    records = [each for each in study.get_trials(deepcopy=False) if "surplus" not in each.user_attrs]
+    records = [each for each in study.get_trials() if "surplus" not in each.user_attrs]
     return Status(plan.trials, records, [each.number for each in records if _is_idle(plan, each)])
 
 
@@ -662,11 +663,14 @@ def _publish(plan: Plan) -> None:
         journal = plan.workspace / "finished.log"
         journal.unlink(missing_ok=True)
         study = optuna.create_study(study_name=STUDY, storage=_journal(journal), direction="minimize")
+        for record in records:
+            del record.user_attrs["where"]  # of no use once it is finished
         study.add_trials(records)
         commits = sorted({each.user_attrs["commit"] for each in records if each.user_attrs["commit"]})
         provenance = runs.provenance() | {
             "commits": commits,
-            "seconds": round(sum(each.user_attrs["seconds"] for each in records), 1),
+            "engine": {"device": records[0].user_attrs["device"]},
+            "training_seconds": round(sum(each.user_attrs["seconds"] for each in records), 1),
             "storage": "journal" if plan.storage is None else plan.storage.partition(":")[0],
         }
         files = {

@@ -7,6 +7,7 @@ same bits as one that was never interrupted.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import logging
 import os
@@ -123,6 +124,23 @@ def _has_compiler() -> bool:
     if not found:
         print("aelib: no C++ compiler here: training without torch.compile, about a quarter slower", file=sys.stderr)
     return found
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep what is freed: it would hand it back, and fault it in anew, at every training step.
+
+    Measured on two cores of a virtual machine: 55,000 page faults a second before, 400 after; an epoch took from 7.8
+    to 63 s before, 6.7 to 7.2 s after.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return  # another C library than GNU's
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # from malloc.h
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_threshold, 2**30)
+    mallopt(top_pad, 2**28)
 
 
 class Diverged(AelibError):
@@ -344,6 +362,7 @@ def fit(
         Diverged: the losses are no longer numbers.
         AelibError: the checkpoint is damaged.
     """
+    _keep_freed_memory()
     engine = choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
     module = _Training(model, config, engine, seed)
     path = folder / "checkpoint"

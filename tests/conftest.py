@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from playwright.sync_api import sync_playwright
 
 from aelib import data, synthetic
 from aelib.data import GarmentsDataModule, SplitConfig
@@ -39,6 +41,31 @@ def small_module() -> GarmentsDataModule:
     """256 training, 64 validation and 100 test garments."""
     split = SplitConfig(train=256, validation=64, test=100, batch_size=64)
     return GarmentsDataModule(synthetic.garments(400, 100), split, seed=1)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium: the machine's own, driven by Playwright."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        assert not os.environ.get("CI"), "CI installs a Chromium"
+        pytest.skip("no Chromium here (Debian: chromium)")
+    with sync_playwright() as playwright:
+        quiet = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        root = ["--no-sandbox"] if os.getuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=found, args=["--disable-gpu", *quiet, *root])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def html():
+    """The built book."""
+    folder = ROOT / "_build" / "html"
+    if not (folder / "index.html").exists():
+        assert not os.environ.get("CI"), "CI builds the book before it runs the tests"
+        pytest.skip("the book is not built: make book")
+    return folder
 
 
 @pytest.fixture

@@ -3,10 +3,13 @@
 import io
 
 import numpy as np
+import optuna
 import pytest
 
-from aelib import figures, tables
+from aelib import figures, report, tables
 from aelib.data import CLASSES
+from aelib.models import AutoencoderConfig
+from aelib.training import TrainingConfig
 
 HISTORY = [{"epoch": n, "train_loss": 0.1 / n, "validation_loss": 0.08 / n + 0.001 * (n == 4)} for n in range(1, 5)]
 
@@ -24,11 +27,20 @@ def all_figures(notice: str):
     yield figures.image_grid(images, columns=4, titles=list(CLASSES), notice=notice)
     yield figures.reconstructions(images, images, notice=notice)
     yield figures.loss_history(HISTORY, notice=notice)
+    values = 0.011 + 0.02 * rng.random(30) ** 3
+    pruned = np.arange(30) % 11 == 5
+    yield figures.study_history(np.where(np.arange(30) == 7, np.nan, values), pruned, 15, notice=notice)
+    dims, units = rng.integers(5, 21, 30) * 2, rng.integers(16, 33, 30) * 8
+    yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, notice=notice)
+    shares = {"L2 penalty": 0.52, "Optimiser": 0.3, "Instance normalisation": 0.18}
+    yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), notice=notice)
+    yield figures.study_contour(dims, units, values, notice=notice)
+    yield figures.pareto_fronts({"Latent dimension": dims, "Parameters": 1000.0 * units}, values, notice=notice)
 
 
 def test_every_figure_carries_the_notice_of_its_profile():
-    assert [figure.get_suptitle() for figure in all_figures("SMOKE")] == ["SMOKE"] * 4
-    assert [figure.get_suptitle() for figure in all_figures("")] == [""] * 4
+    assert [figure.get_suptitle() for figure in all_figures("SMOKE")] == ["SMOKE"] * 9
+    assert [figure.get_suptitle() for figure in all_figures("")] == [""] * 9
 
 
 def test_a_figure_is_the_same_file_each_time():
@@ -91,3 +103,32 @@ def test_a_comparison_has_the_reports_number_ours_and_the_difference():
 def test_a_table_is_numbered_and_named():
     text = tables.myst_table("tab-x", "Caption.", ["", "Ours"], [("a", "1")])
     assert text == "```{table} Caption.\n:name: tab-x\n\n|  | Ours |\n| :-- | --: |\n| a | 1 |\n```\n"
+
+
+def test_the_pareto_front_is_what_nothing_beats():
+    cost, value = np.array([3, 1, 2, 2, 4, 1]), np.array([1.0, 5.0, 3.0, 2.0, 1.0, 6.0])
+    assert figures.pareto_front(cost, value).tolist() == [1, 3, 0]
+    rng = np.random.default_rng(1)
+    cost, value = rng.integers(0, 30, 200), rng.random(200)
+    front = set(figures.pareto_front(cost, value).tolist())
+    for each in range(200):
+        beaten = ((cost <= cost[each]) & (value < value[each])) | ((cost < cost[each]) & (value <= value[each]))
+        assert (each in front) == (not beaten.any())
+
+
+def test_the_best_so_far_counts_neither_pruned_nor_failed_trials():
+    values, pruned = np.array([np.nan, 0.05, 0.01, 0.03, 0.04]), np.array([False, False, True, False, False])
+    axis = figures.study_history(values, pruned, 2).axes[0]
+    (best,) = [line for line in axis.lines if line.get_label() == "best so far"]
+    np.testing.assert_array_equal(best.get_ydata(), [np.nan, 0.05, 0.05, 0.03, 0.03])
+
+
+def test_tables_say_what_a_space_holds():
+    space = optuna.distributions
+    assert tables.distribution(space.IntDistribution(128, 256, step=8)) == "128 to 256, in steps of 8"
+    assert (
+        tables.distribution(space.FloatDistribution(1e-7, 1e-4, log=True))
+        == "1e-07 to 0.0001, uniform in the logarithm"
+    )
+    assert tables.distribution(space.CategoricalDistribution([True, False])) == "yes, no"
+    assert tables.hyper_parameters(AutoencoderConfig(), TrainingConfig()) == list(report.TABLE_2.values())

@@ -58,3 +58,15 @@ def test_certain_and_uncertain_predictions():
     assert metrics.confidence(uncertain) == pytest.approx(0.1)
     assert metrics.entropy(certain) == pytest.approx(0)
     assert metrics.entropy(uncertain) == pytest.approx(np.log(10))
+
+
+def test_a_paired_difference_sees_what_the_spread_hides():
+    common = 10 * RNG.normal(size=5)
+    mean, low, high = metrics.paired_difference(common + 1 + 0.01 * RNG.normal(size=5), common)
+    assert mean == pytest.approx(1, abs=0.02)
+    assert 0.9 < low < mean < high < 1.1
+    _, low, high = metrics.paired_difference(RNG.normal(size=5), RNG.normal(size=5))
+    assert high - low > 1
+    # The textbook's five pairs: mean 1, standard error 1/√2, t of 0.975 with four degrees of freedom 2.776.
+    mean, low, high = metrics.paired_difference(np.array([3.0, 2, 1, 0, -1]), np.zeros(5))
+    assert (mean, low, high) == pytest.approx((1, 1 - 2.776 / 2**0.5, 1 + 2.776 / 2**0.5), abs=1e-3)
