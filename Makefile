@@ -39,7 +39,7 @@ retrain: $(READY)  ## train every experiment from scratch (PROFILE=report, quick
 	@$(BIN)/aelib train --again --profile $(PROFILE)
 
 bench: $(READY)  ## measure, side by side
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/run.py
 
 serve: $(READY)  ## show the built book on http://localhost:8000
 	$(BIN)/python -m http.server --bind localhost --directory _build/html 8000

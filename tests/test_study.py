@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from aelib import profiles, runs, study, training
+from aelib import cli, profiles, runs, study, training
 from aelib.errors import AelibError
 from aelib.models import AutoencoderConfig
 from aelib.study import Plan, SymmetricAutoencoderHPS
@@ -144,6 +145,54 @@ def test_two_workers_one_killed_no_trial_lost_none_twice(tmp_path, python):
     assert [each.number for each in found.trials] == [0, 1, 2, 3]
     assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
     assert [len(each.intermediate_values) for each in found.trials] == [3] * 4
+
+
+def test_the_command_shares_the_trials_between_workers_and_says_how_it_stands(tmp_path, capfd):
+    # In a file: the workers are processes that start from it.
+    program = tmp_path / "tiny.py"
+    program.write_text(TINY + "if __name__ == '__main__':\n    sys.exit(cli.main(sys.argv[1:]))\n")
+    command = [sys.executable, program, "study", "--profile", "smoke"]
+    assert cli.main(["study", "--profile", "smoke", "--status"]) == 0
+    assert capfd.readouterr().out == "4 trials: 0 completed, 0 pruned, 0 failed, 0 running, 4 to come\n"
+    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "best of 4 trials is trial" in done.stdout
+    found = study.load(Plan("smoke"))
+    assert sorted(each.number for each in found.trials) == [0, 1, 2, 3]
+    assert {each.user_attrs["hardware"]["threads"] for each in found.trials} == {max(1, (os.cpu_count() or 1) // 2)}
+    assert not any("where" in each.user_attrs for each in found.trials)
+    assert cli.main(["study", "--profile", "smoke", "--status"]) == 0
+    shown = capfd.readouterr().out
+    assert shown.startswith("4 trials: 4 completed, 0 pruned, 0 failed, 0 running, 0 to come\nbest: ")
+
+
+def test_the_status_of_a_study_in_the_making(tmp_path):
+    plan = Plan("smoke", folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    storage = study._open(plan)
+    here = optuna.load_study(study_name=plan.path.name, storage=storage)
+    done = here.ask()
+    done.set_user_attr("seconds", 60.0)
+    here.tell(done, 0.1)
+    first, second, third = here.ask(), here.ask(), here.ask()
+    for trial in (first, second):
+        trial.set_user_attr("where", plan.here)
+        trial.report(0.03, 0)
+        trial.report(0.02, 1)
+    third.set_user_attr("reason", "out of memory")
+    third.set_user_attr("seconds", 10.0)
+    here.tell(third, state=TrialState.FAIL)
+    held = study._hold(plan, first, takeover=False)
+    lines = study.describe(study.status(plan))
+    held.release()
+    assert lines[0] == "4 trials: 1 completed, 0 pruned, 1 failed, 2 running, 0 to come"
+    assert lines[1:4] == [
+        "  trial 1: epoch 2, 0.02000 so far",
+        "  trial 2: epoch 2, 0.02000 so far (its worker has stopped)",
+        "  trial 3 failed: out of memory",
+    ]
+    # 35 s a trial, two to come, one worker alive.
+    assert lines[5] == "about 1 min left"
 
 
 def test_a_failed_trial_is_recorded_with_its_reason_and_the_study_goes_on(tmp_path, monkeypatch):

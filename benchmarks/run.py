@@ -1,0 +1,229 @@
+"""`make bench`: what training, data, evaluation and t-SNE cost, ours beside the way of the libraries' tutorials.
+
+Each row is a ratio of medians from one run in which the two ways took turns. `--quick` measures less, for a look at
+each push; `--json FILE` writes the figures; `--against FILE` fails where a ratio has fallen since.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Subset
+from torch.utils.flop_counter import FlopCounterMode
+from way import SPLIT, Plain, corruption, garments
+
+from aelib import experiments, runs
+from aelib.corruption import Corruption
+from aelib.data import GarmentsDataModule
+from aelib.training import choose_engine
+
+MODELS = ("convolutional", "denoising", "variational", "cnn", "transfer")
+FALL = 0.25
+"""A ratio that has fallen by a larger share than this is flagged."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        what: is measured.
+        unit: of the two speeds.
+        plain, aelib: median speeds of the two ways.
+        ceiling: share of the machine's bf16 matrix products that ours reaches, if it can be said.
+        losses: validation loss of each way after the same epochs, one a seed, if it is a training.
+        memory: largest resident memory of each way, in bytes, if it is a training.
+        start: seconds that each way's first epoch takes longer than its others: compilation, for ours.
+    """
+
+    what: str
+    unit: str
+    plain: float
+    aelib: float
+    ceiling: float | None = None
+    losses: tuple[list[float], list[float]] | None = None
+    memory: tuple[int, int] | None = None
+    start: tuple[float, float] | None = None
+
+    @property
+    def ratio(self) -> float:
+        return self.aelib / self.plain
+
+    def __str__(self) -> str:
+        share = "" if self.ceiling is None else f"{self.ceiling:.0%}"
+        line = f"{self.what:<34}{self.plain:>12,.0f}{self.aelib:>12,.0f} {self.unit:<10}{self.ratio:>6.2f}{share:>9}"
+        if self.losses:
+            line += "".join(f"{statistics.mean(each):>10.5f} ± {spread(each):.5f}" for each in self.losses)
+        return line
+
+
+def spread(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else float("nan")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two turns instead of five, one seed instead of three")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--against", type=Path, help="figures of an earlier run: fail where a ratio has fallen")
+    options = parser.parse_args()
+    if torch.cuda.is_available():
+        raise SystemExit("This measures a processor: hide the GPU with CUDA_VISIBLE_DEVICES= first.")
+    turns, seeds = (2, 1) if options.quick else (5, 3)
+    ceilings = {"float32": matrix_product(torch.float32), "bfloat16": matrix_product(torch.bfloat16)}
+    print(f"{choose_engine(10**6)}, {torch.get_num_threads()} threads; matrix products reach", end=" ")
+    print(", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in ceilings.items()))
+    print(
+        f"{'':<34}{'plain':>12}{'aelib':>12} {'unit':<10}{'ratio':>6}{'ceiling':>9}   loss, plain          loss, aelib"
+    )
+    rows = []
+    measures: list[Callable[[], Row]] = [
+        *(lambda name=name: training(name, turns, seeds, ceilings["bfloat16"]) for name in MODELS),
+        lambda: batches(turns),
+        lambda: corruptions(turns),
+        lambda: evaluation(turns),
+    ]
+    for measure in measures:
+        rows.append(measure())
+        print(rows[-1], flush=True)
+    if options.json:
+        about = {"provenance": runs.provenance(), "ceilings": ceilings, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(about, indent=2) + "\n")
+    if not options.against:
+        return 0
+    before = {row["what"]: row["aelib"] / row["plain"] for row in json.loads(options.against.read_text())["rows"]}
+    fallen = [row for row in rows if row.ratio < (1 - FALL) * before.get(row.what, 0)]
+    for row in fallen:
+        print(f"FALLEN: {row.what}: {row.ratio:.2f}, was {before[row.what]:.2f}")
+    return 1 if fallen else 0
+
+
+def matrix_product(dtype: torch.dtype) -> float:
+    """What a large product of matrices reaches here, in GFLOP/s: the ceiling of anything made of them."""
+    size = 2048
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    seconds = [_seconds(lambda: a @ b) for _ in range(8)]
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
+    """Whole epochs, validation and checkpoint included, after a first one that is not counted."""
+    speeds: dict[str, list[float]] = {"plain": [], "aelib": []}
+    losses: dict[str, list[float]] = {"plain": [], "aelib": []}
+    memory, start = {"plain": 0, "aelib": 0}, {"plain": 0.0, "aelib": 0.0}
+    for seed in range(seeds):
+        program = [sys.executable, Path(__file__).with_name("way.py")]
+        ways = {
+            way: subprocess.Popen(
+                [*program, way, name, str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for way in speeds
+        }
+        for turn in range(turns + 1):
+            for way, process in ways.items():
+                answer = _ask(process)
+                if turn:
+                    speeds[way].append(SPLIT.train / answer["seconds"])
+                else:
+                    start[way] = max(start[way], answer["seconds"])
+                memory[way] = max(memory[way], int(answer["memory"]))
+                if turn == turns:
+                    losses[way].append(answer["loss"])
+        for process in ways.values():
+            process.communicate()
+    medians = {way: statistics.median(each) for way, each in speeds.items()}
+    experiment = experiments.EXPERIMENTS[name]
+    return Row(
+        f"training, {name}",
+        "images/s",
+        medians["plain"],
+        medians["aelib"],
+        ceiling=medians["aelib"] * flops(name) / (ceiling * 1e9) if not experiment.source else None,
+        losses=(losses["plain"], losses["aelib"]),
+        memory=(memory["plain"], memory["aelib"]),
+        start=tuple(start[way] - SPLIT.train / medians[way] for way in ways),
+    )
+
+
+def _ask(process: subprocess.Popen) -> dict[str, float]:
+    """Let the other process train for an epoch."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit(f"{process.args} ended with status {process.wait()}")
+    return json.loads(line)
+
+
+def flops(name: str) -> float:
+    """Floating-point operations of one training step, an image."""
+    experiment = experiments.EXPERIMENTS[name]
+    model = experiment.model_class(experiment.model).train()
+    with FlopCounterMode(display=False) as counter:
+        model.losses(torch.rand(64, 1, 28, 28), torch.zeros(64, dtype=torch.long))["loss"].mean().backward()
+    return counter.get_total_flops() / 64
+
+
+def batches(turns: int) -> Row:
+    """Nothing but the batches of an epoch."""
+    images = garments()
+    module = GarmentsDataModule(images, SPLIT)
+    plain = DataLoader(
+        Subset(Plain(images.train_images, images.train_labels), module.train_indices.tolist()), 256, shuffle=True
+    )
+    loader = module.train_dataloader()
+    ways = {"plain": lambda: [None for _ in plain], "aelib": lambda: [None for _ in loader]}
+    return Row("batches alone", "images/s", **_medians(ways, turns, SPLIT.train))
+
+
+def corruptions(turns: int) -> Row:
+    """The denoising autoencoder's four transforms, image by image and all of a batch at once."""
+    images = garments().train_images[:2560].float() / 255
+    transform, at_once = corruption(), Corruption()
+    ways = {
+        "plain": lambda: torch.stack([transform(image) for image in images]),
+        "aelib": lambda: [at_once(batch) for batch in images.split(256)],
+    }
+    return Row("corruption", "images/s", **_medians(ways, turns, len(images)))
+
+
+def evaluation(turns: int) -> Row:
+    """Reconstruction losses of test images, in float32."""
+    images = garments()
+    model = experiments.EXPERIMENTS["convolutional"].model_class().eval()
+    module = GarmentsDataModule(images, SPLIT)
+    plain = DataLoader(Subset(Plain(images.test_images, images.test_labels), range(SPLIT.test)), 500)
+
+    @torch.no_grad()
+    def evaluate(loader: DataLoader) -> None:
+        experiments.evaluate(model, loader)
+
+    ways = {"plain": lambda: evaluate(plain), "aelib": lambda: evaluate(module.test_dataloader())}
+    return Row("evaluation", "images/s", **_medians(ways, turns, SPLIT.test))
+
+
+def _medians(ways: dict[str, Callable[[], object]], turns: int, images: int) -> dict[str, float]:
+    """Images a second of each way, which take turns; a first turn is not counted."""
+    seconds = [{way: _seconds(call) for way, call in ways.items()} for _ in range(turns + 1)][1:]
+    return {way: images / statistics.median(each[way] for each in seconds) for way in ways}
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())

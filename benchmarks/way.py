@@ -1,0 +1,184 @@
+"""One way of training one model, an epoch at a time: a line on stdin asks for an epoch, a line of JSON answers.
+
+`run.py` starts two of these, one a way, and lets them take turns: timings on a shared machine drift, and what one way
+does to its process, such as to the C library's memory, must not help or hurt the other.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.transforms import v2
+
+from aelib import data, experiments, synthetic, training
+from aelib.data import Garments, GarmentsDataModule, SplitConfig
+from aelib.errors import AelibError
+from aelib.models import DenoisingAutoencoder, Model
+
+SPLIT = SplitConfig(train=12_800, validation=2_200, test=2_000)
+"""A quarter of an epoch of the report."""
+
+
+def garments() -> Garments:
+    """FashionMNIST, or drawn garments where it cannot be had."""
+    try:
+        return data.load()
+    except AelibError as error:
+        print(f"{error}\nMeasuring on synthetic garments instead.", file=sys.stderr)
+        return synthetic.garments(15_000, 2_000)
+
+
+class Plain(Dataset):
+    """What torchvision.datasets.FashionMNIST does for an image: NumPy to PIL to a tensor."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.images, self.labels = images, labels
+        self.transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int):
+        if self.images.dtype != torch.uint8:  # features
+            return self.images[index], int(self.labels[index])
+        return self.transform(Image.fromarray(self.images[index, 0].numpy())), int(self.labels[index])
+
+
+def corruption() -> v2.Transform:
+    """The denoising autoencoder's, for one image, made of torchvision's transforms."""
+    return v2.Compose(
+        [
+            v2.RandomHorizontalFlip(0.5),
+            v2.RandomVerticalFlip(0.5),
+            v2.RandomApply([v2.GaussianNoise(0.0, 0.4)], 0.5),
+            v2.RandomErasing(0.5),
+        ]
+    )
+
+
+class Corrupted(Dataset):
+    """Pairs of a corrupted and a clean image."""
+
+    def __init__(self, clean: Dataset) -> None:
+        self.clean, self.corrupt = clean, corruption()
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def __getitem__(self, index: int):
+        image, _ = self.clean[index]
+        return self.corrupt(image), image
+
+
+class Tutorial(pl.LightningModule):
+    """A model as Lightning's tutorial would have it."""
+
+    def __init__(self, model: Model, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.model, self.optimizer = model, optimizer
+        self.denoising = isinstance(model, DenoisingAutoencoder)
+
+    def training_step(self, batch, batch_idx):
+        if self.denoising:
+            corrupted, images = batch
+            loss = torch.nn.functional.mse_loss(self.model(corrupted), images)
+        else:
+            loss = self.model.losses(*batch)["loss"].mean()
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("validation_loss", self.model.losses(*batch)["loss"].mean())
+
+    def configure_optimizers(self):
+        return self.optimizer
+
+
+def main(way: str, name: str, seed: int) -> None:
+    experiment = experiments.EXPERIMENTS[name]
+    experiment = replace(experiment, training=replace(experiment.training, max_epochs=1000, patience=1000))
+    if experiment.training.learning_rate is None:
+        experiment = experiments.configure(experiment, learning_rate=0.004)
+    torch.manual_seed(seed)
+    model = experiment.model_class(experiment.model)
+    images = garments()
+    if experiment.source:  # the head; an untrained encoder's features are as good for this
+        features = experiments.EXPERIMENTS[experiment.source].model_class()
+
+        def flat(part: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return torch.cat([features.features(each.float() / 255).flatten(1) for each in part.split(500)])
+
+        images = replace(
+            images,
+            train_images=flat(images.train_images[: SPLIT.train + SPLIT.validation]),
+            train_labels=images.train_labels[: SPLIT.train + SPLIT.validation],
+            test_images=flat(images.test_images[: SPLIT.test]),
+        )
+    module = GarmentsDataModule(images, SPLIT, seed=seed)
+    began = time.perf_counter()
+
+    def turn(loss: float) -> None:
+        """Tell how the epoch went, and wait for the next."""
+        nonlocal began
+        line = {"seconds": time.perf_counter() - began, "loss": loss, "memory": training.peak_memory()}
+        print(json.dumps(line), flush=True)
+        if not sys.stdin.readline():
+            raise SystemExit
+        began = time.perf_counter()
+
+    sys.stdin.readline()
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        if way == "aelib":
+            training.COMPILE_FROM_STEPS = 1  # as in a full run
+            training.fit(
+                model,
+                module,
+                experiment.training,
+                seed=seed,
+                folder=Path(folder),
+                watch=lambda rows, _: turn(rows[-1]["validation_loss"]),
+            )
+            return
+
+        class Turns(pl.Callback):
+            def on_train_epoch_end(self, trainer, pl_module):
+                turn(float(trainer.callback_metrics["validation_loss"]))
+
+        settings = experiment.training
+        optimizer = training.OPTIMIZERS[settings.optimizer](
+            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)  # as PyTorch's layers come
+        whole = Plain(images.train_images, images.train_labels)
+        train = Subset(whole, module.train_indices.tolist())
+        loaders = (
+            DataLoader(Corrupted(train) if isinstance(model, DenoisingAutoencoder) else train, 256, shuffle=True),
+            DataLoader(Subset(whole, module.validation_indices.tolist()), 500),
+        )
+        trainer = pl.Trainer(
+            max_epochs=1000,
+            accelerator="cpu",
+            default_root_dir=folder,
+            callbacks=[Turns()],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(Tutorial(model, optimizer), *loaders)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
