@@ -19,6 +19,22 @@ def pca(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(points, ((0, 0), (0, missing))), np.pad(model.explained_variance_ratio_, (0, missing))
 
 
+def directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The `count` leading principal components of `codes`, (N, D), not standardised; D of them if D is smaller.
+
+    A latent space of one dimension gets a second direction of length 0, for a flat map.
+
+    Returns:
+        The mean code, (D,); the directions, unit vectors (count, D); the standard deviation of the codes along each,
+        (count,); the share of the variance that each carries, (count,).
+    """
+    model = PCA(n_components=min(count, codes.shape[1]), svd_solver="covariance_eigh").fit(codes.astype(np.float64))
+    missing = max(0, 2 - len(model.components_))
+    deviations = np.pad(np.sqrt(model.explained_variance_), (0, missing))
+    shares = np.pad(model.explained_variance_ratio_, (0, missing))
+    return model.mean_, np.pad(model.components_, ((0, missing), (0, 0))), deviations, shares
+
+
 def tsne(codes: np.ndarray, *, perplexity: float) -> np.ndarray:
     """t-SNE map of `codes`, (N, D), not standardised → (N, 2), float32, in no particular unit.
 

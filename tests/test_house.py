@@ -34,9 +34,10 @@ FLOORS = {
     "profiles": 3,
     "study": 6,
     "experiments": 7,
-    "book": 8,
     "claims": 8,
-    "cli": 9,
+    "explorer": 8,
+    "book": 9,
+    "cli": 10,
 }
 
 

@@ -1,0 +1,119 @@
+"""Networks, codes and garments as scripts, for the page `book/explore.md`, whose own scripts run the networks.
+
+A script, unlike other data, can also be loaded by a page that was opened from a folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from aelib import experiments, latent
+from aelib.data import CLASSES
+from aelib.figures import COLOURS
+from aelib.models import SymmetricAutoencoder
+from aelib.runs import Run
+
+DIRECTIONS = 8
+"""Sliders of a model: its leading principal components."""
+
+DOTS = 2000
+"""Test codes on a map; more of them would hide each other."""
+
+
+def write(folder: Path, *, profile: str) -> list[Run]:
+    """Write `garments.js` and a script for each model into `folder`; returns the runs that they come from.
+
+    The same runs give the same bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = [experiments.obtain(name, profile=profile) for name in ("convolutional", "variational", "denoising")]
+    opened = [experiments.open_run(run) for run in runs[:2]]
+    images, labels = opened[0].images, opened[0].labels
+    chosen = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(10)])
+    for run, trained in zip(runs, opened, strict=False):
+        content = {"decoder": decoder(trained.model), "space": space(trained.codes, labels, chosen)}
+        _write_script(folder, run.config["experiment"], content | {"run": _name(run)})
+    denoiser = experiments.load_model(runs[2])
+    assert isinstance(denoiser, SymmetricAutoencoder)
+    content = {"encoder": encoder(denoiser), "decoder": decoder(denoiser)}
+    _write_script(folder, runs[2].config["experiment"], content | {"run": _name(runs[2])})
+    garments = {"classes": CLASSES, "colours": COLOURS, "labels": labels[chosen].tolist()}
+    _write_script(folder, "garments", garments | {"images": packed(images[chosen])})
+    return runs
+
+
+def _name(run: Run) -> str:
+    return f"{run.path.parent.name}/{run.path.name}"
+
+
+def _write_script(folder: Path, name: str, content: dict[str, Any]) -> None:
+    text = json.dumps(content, separators=(",", ":"))
+    (folder / f"{name}.js").write_text(f"(window.aelibData ??= {{}}).{name} = {text};\n")
+
+
+def encoder(model: SymmetricAutoencoder) -> list[dict[str, Any]]:
+    """The layers from image to code."""
+    return [*layers(model.features), *layers(model.hidden), *layers(model.latent)]
+
+
+def decoder(model: SymmetricAutoencoder) -> list[dict[str, Any]]:
+    """The layers from code to image."""
+    return [*layers(model.decoder), {"type": "sigmoid"}]
+
+
+def layers(module: nn.Module) -> list[dict[str, Any]]:
+    """What `book/_static/network.js` needs to know of `module`, one dict a layer, in the order of computation."""
+    match module:
+        case nn.Sequential():
+            return [layer for child in module for layer in layers(child)]
+        case nn.Dropout():
+            return []  # drops nothing after training
+        case nn.Linear():
+            return [{"type": "linear", **_parameters(module)}]
+        case nn.Conv2d() | nn.ConvTranspose2d():
+            convolution = {"stride": module.stride[0], "padding": module.padding[0], **_parameters(module)}
+            if isinstance(module, nn.Conv2d):
+                return [{"type": "convolution", **convolution}]
+            return [{"type": "transposed_convolution", "output_padding": module.output_padding[0], **convolution}]
+        case nn.InstanceNorm2d():
+            return [{"type": "instance_norm", "epsilon": module.eps}]
+        case nn.LeakyReLU():
+            return [{"type": "leaky_relu", "slope": module.negative_slope}]
+        case nn.Unflatten():
+            return [{"type": "unflatten", "shape": [*module.unflattened_size]}]
+        case _:
+            raise TypeError(f"network.js has no layer for {module}")
+
+
+def _parameters(module: nn.Module) -> dict[str, Any]:
+    return {name: packed(value.detach().numpy()) for name, value in module.named_parameters()}
+
+
+def space(codes: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
+    """The latent space: codes (M, D) and labels (M,) of test images, of which those `chosen` stand in the strips."""
+    mean, directions, deviations, shares = latent.directions(codes, DIRECTIONS)
+    return {
+        "mean": mean.tolist(),
+        "directions": packed(directions),
+        "deviations": deviations.tolist(),
+        "shares": shares.tolist(),
+        "codes": packed(codes[:DOTS]),
+        "labels": labels[:DOTS].tolist(),
+        "garments": packed(codes[chosen]),
+    }
+
+
+def packed(array: np.ndarray) -> dict[str, Any]:
+    """`array` in 16 bits a number: whole numbers, in base64, times one scale.
+
+    Half precision would take as many bits; its steps are several times as large for all but the smallest weights.
+    """
+    scale = float(np.abs(array).max()) / 32767 or 1.0
+    numbers = np.rint(array / scale).astype("<i2")
+    return {"shape": [*array.shape], "scale": scale, "numbers": base64.b64encode(numbers.tobytes()).decode()}
