@@ -27,7 +27,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import runs
+from aelib import explorer, runs
 from aelib.errors import AelibError
 
 
@@ -88,6 +88,10 @@ def build(root: Path, *, profile: str, notice: str) -> list[Line]:
             line, executions[chapter], notebook = _chapter(root, chapter, output / "executed" / profile, profile)
             lines.append(line)
             nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
+        if "explore" in _pages(root):
+            line, executions["explore"] = _explorer(root, output / "executed" / profile, profile)
+            lines.append(line)
+            shutil.copytree(output / "executed" / profile / "explore", stage / "book" / "_static" / "explore")
         (stage / "book" / "_build_table.md").write_text(_build_table(executions))
         lines.append(_render(stage, output))
     return lines
@@ -95,6 +99,11 @@ def build(root: Path, *, profile: str, notice: str) -> list[Line]:
 
 def chapters(root: Path) -> list[str]:
     """Names of the notebooks of `book/` that `_toc.yml` lists, in its order."""
+    return [name for name in _pages(root) if (root / "book" / f"{name}.ipynb").exists()]
+
+
+def _pages(root: Path) -> list[str]:
+    """Names of the pages of `book/` that `_toc.yml` lists, in its order."""
 
     def files(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
@@ -104,15 +113,14 @@ def chapters(root: Path) -> list[str]:
             for item in node:
                 yield from files(item)
 
-    names = [Path(name) for name in files(yaml.safe_load((root / "_toc.yml").read_text()))]
-    return [name.name for name in names if (root / name).with_suffix(".ipynb").exists()]
+    return [Path(name).name for name in files(yaml.safe_load((root / "_toc.yml").read_text()))]
 
 
 def _chapter(root: Path, name: str, folder: Path, profile: str) -> tuple[Line, Execution, NotebookNode]:
     """Execute a chapter if it has to be; returns its source with the outputs of its last execution."""
     source = nbformat.read(root / "book" / f"{name}.ipynb", as_version=4)
     parameters = {"profile": profile}
-    key = _key(root, source, parameters)
+    key = _key(root, parameters, [cell.source for cell in source.cells if cell.cell_type == "code"])
     stamp, executed = folder / f"{name}.json", folder / f"{name}.ipynb"
     why, execution = _reason(stamp, executed, key)
     if why:
@@ -126,11 +134,27 @@ def _chapter(root: Path, name: str, folder: Path, profile: str) -> tuple[Line, E
     return Line(name, outcome, execution.seconds if why else 0.0), execution, notebook
 
 
-def _key(root: Path, notebook: NotebookNode, parameters: dict[str, Any]) -> str:
+def _explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
+    """Write what the page `explore` computes with into `folder / "explore"`, unless that is what is there."""
+    key = _key(root, {"profile": profile}, [])
+    stamp, written = folder / "explore.json", folder / "explore"
+    why, execution = _reason(stamp, written, key)
+    if why:
+        stamp.unlink(missing_ok=True)
+        start = time.perf_counter()
+        read = {str(run.path): run.checksum for run in explorer.write(written, profile=profile)}
+        execution = Execution(key, read, round(time.perf_counter() - start, 1))
+        stamp.write_text(json.dumps(asdict(execution), indent=2))
+    assert execution is not None
+    outcome = f"ran: {why}" if why else "skipped: nothing changed"
+    return Line("explore", outcome, execution.seconds if why else 0.0), execution
+
+
+def _key(root: Path, parameters: dict[str, Any], code: list[str]) -> str:
     lock = (root / "requirements.txt").read_text()
     return json.dumps(
         {
-            "its code": _sha256(*[cell.source for cell in notebook.cells if cell.cell_type == "code"]),
+            "its code": _sha256(*code),
             "its parameters": _sha256(json.dumps(parameters)),
             "aelib": _sha256(*_package_code()),
             "requirements.txt": _sha256(*[line for line in lock.splitlines() if not line.startswith("#")]),

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +11,11 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from aelib import experiments, explorer, latent
+from aelib import book, experiments, explorer, latent, runs
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
 
 TOLERANCE = 1e-3
+RESULTS = Path(os.environ.get("AELIB_RESULTS", ROOT / "results"))  # of the built book
 CONFIGS = {
     "the report's": AutoencoderConfig(),
     "second": AutoencoderConfig(conv=((5, 2, 1), (5, 2, 1), (3, 1, 1)), channels=(8, 12, 16), linear_units=64),
@@ -95,6 +98,27 @@ def test_the_same_runs_give_the_same_bytes(smoke_results, monkeypatch, tmp_path)
         assert trained.codes[number] == pytest.approx(code, abs=1e-3)
 
 
+def test_the_data_are_written_once_and_again_for_another_run(tmp_path, monkeypatch):
+    (tmp_path / "requirements.txt").write_text("a==1\n")
+    run = runs.run_path(tmp_path, "test", {"a": 1})
+    written = []
+
+    def write(folder, *, profile):
+        folder.mkdir(parents=True, exist_ok=True)
+        written.append(profile)
+        contents = runs.Contents({"a": 1}, {}, [{"epoch": len(written)}], {}, {}, {})
+        return [runs.obtain(run, lambda _: contents, again=not run.exists())]
+
+    monkeypatch.setattr(book.explorer, "write", write)
+
+    def outcome() -> str:
+        return book._explorer(tmp_path, tmp_path / "executed", "report")[0].outcome
+
+    assert [outcome(), outcome()] == ["ran: not executed yet", "skipped: nothing changed"]
+    runs.obtain(run, lambda _: runs.Contents({"a": 1}, {}, [{"epoch": 9}], {}, {}, {}), again=True)
+    assert [outcome(), outcome()] == [f"ran: run {run.name} changed", "skipped: nothing changed"]
+
+
 @pytest.fixture
 def network_page(chromium, tmp_path):
     """Open a page of nothing but the network script and some data."""
@@ -154,3 +178,203 @@ def test_a_picture_takes_less_than_a_frame(network_page):
     }""")
     print(f"first pass {milliseconds[0]:.1f} ms, then a median of {np.median(milliseconds[10:]):.1f} ms")
     assert np.median(milliseconds[10:]) < 30
+
+
+class Visit:
+    """A visit to the page of the built book."""
+
+    def __init__(self, page) -> None:
+        self.page = page
+
+    def open(self, exhibit: str):
+        """Scroll to an exhibit and wait for what it shows; returns its element."""
+        place = self.page.locator(f"[data-explore={exhibit}]")
+        place.scroll_into_view_if_needed()
+        place.locator("canvas").first.wait_for()
+        return place
+
+    def shown(self, view: str) -> dict[str, np.ndarray]:
+        """What an exhibit has computed last."""
+        arrays = "Object.entries(shown).map(([name, array]) => [name, [...array]])"
+        values = self.page.evaluate(f"() => {{ const shown = aelibExplorer['{view}']; return {arrays}; }}")
+        return {name: np.array(value) for name, value in values}
+
+    def model(self, name: str) -> SymmetricAutoencoder:
+        """PyTorch's model of that name, from the run that the page says it has."""
+        return experiments.load_model(runs.load(RESULTS / self.page.evaluate(f"aelibData.{name}.run")))
+
+    def check(self, view: str, name: str, canvas) -> np.ndarray:
+        """The exhibit shows what PyTorch decodes from the same code; returns that picture, (784,)."""
+        shown = self.shown(view)
+        with torch.no_grad():
+            expected = self.model(name).decode(torch.tensor(shown["code"])[None].float()).flatten().numpy()
+        print(f"{view}: largest deviation {np.abs(shown['output'] - expected).max():.1e}")
+        assert shown["output"] == pytest.approx(expected, abs=TOLERANCE)
+        assert pixels(canvas) == pytest.approx(expected, abs=TOLERANCE + 1 / 255)
+        return expected
+
+
+def pixels(canvas) -> np.ndarray:
+    """What a picture of 28×28 pixels shows, white as 0 and black as 1: (784,)."""
+    rgba = canvas.evaluate("canvas => [...canvas.getContext('2d').getImageData(0, 0, 28, 28).data]")
+    rgba = np.array(rgba).reshape(784, 4)
+    assert (rgba[:, 3] == 255).all()
+    assert (rgba[:, :1] == rgba[:, :3]).all(), "grey"
+    return 1 - rgba[:, 0] / 255
+
+
+@pytest.fixture
+def visit(chromium, html):
+    page = chromium.new_page(viewport={"width": 1200, "height": 900})
+    faults = []
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or faults.append(request.url))
+    page.goto((html / "book/explore.html").as_uri())
+    yield Visit(page)
+    page.close()
+    assert faults == []
+
+
+@pytest.mark.parametrize("name", ["convolutional", "variational"])
+def test_the_point_on_the_map_follows_keys_and_mouse(name, visit):
+    card = visit.open("map").locator(".explore-card").nth(["convolutional", "variational"].index(name))
+    view, map_, picture = f"map.{name}", card.locator(".explore-map"), card.locator(".explore-picture")
+    space = visit.page.evaluate(f"aelibData.{name}.space")
+    directions, deviations = unpacked(space["directions"]), np.array(space["deviations"])
+
+    def code(a: float, b: float) -> np.ndarray:
+        return np.array(space["mean"]) + a * deviations[0] * directions[0] + b * deviations[1] * directions[1]
+
+    assert visit.shown(view)["code"] == pytest.approx(code(0, 0), rel=1e-4, abs=1e-4)
+    before = visit.check(view, name, picture)
+    map_.focus()
+    assert map_.evaluate("map => getComputedStyle(map).outlineStyle") == "solid"
+    scrolled = visit.page.evaluate("scrollY")
+    for key in ["ArrowRight"] * 3 + ["Shift+ArrowUp"] * 2 + ["Shift+ArrowRight", "ArrowDown", "ArrowLeft"]:
+        map_.press(key)
+    assert visit.page.evaluate("scrollY") == scrolled
+    assert visit.shown(view)["code"] == pytest.approx(code(0.7, 0.9), rel=1e-4, abs=1e-4)
+    after = visit.check(view, name, picture)
+    assert np.abs(after - before).max() > 0.05
+
+    box = map_.bounding_box()
+    visit.page.mouse.move(box["x"] + box["width"] / 6, box["y"] + box["height"] / 2)
+    visit.page.mouse.down()
+    assert visit.shown(view)["code"] == pytest.approx(code(-2, 0), rel=0.02, abs=0.02 * deviations[0])
+    visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 500)
+    assert visit.shown(view)["code"] == pytest.approx(code(0, 3), rel=0.02, abs=0.02 * deviations[0])
+    visit.page.mouse.up()
+    dragged = visit.check(view, name, picture)
+    assert np.abs(dragged - after).max() > 0.05
+
+    numbers = unpacked(space["codes"])
+    nearest = ((numbers - visit.shown(view)["code"]) ** 2).sum(1).argmin()
+    line = visit.page.evaluate("aelibData.garments.classes")[space["labels"][nearest]]
+    assert card.locator("[role=status]").inner_text() == f"Nearest test garment: {line}"
+
+    map_.press("Home")
+    assert visit.check(view, name, picture) == pytest.approx(before)
+
+
+def test_the_sliders_and_the_map_are_one_point(visit):
+    maps, place = visit.open("map"), visit.open("directions")
+    picture, sliders = place.locator(".explore-picture"), place.locator("input[type=range]")
+    for number, name in enumerate(["convolutional", "variational"]):
+        place.get_by_role("radio").nth(number).check()
+        before = visit.check("directions", name, picture)
+        assert sliders.count() == len(visit.page.evaluate(f"aelibData.{name}.space.shares"))
+        sliders.nth(0).focus()
+        for _ in range(8):
+            sliders.nth(0).press("ArrowRight")
+        assert place.locator("output").nth(0).inner_text() == "+0.8 σ"
+        assert np.abs(visit.check("directions", name, picture) - before).max() > 0.05
+        assert visit.shown(f"map.{name}")["code"] == pytest.approx(visit.shown("directions")["code"])
+        sliders.nth(2).fill("-2")
+        moved = visit.check("directions", name, picture)
+        maps.locator(".explore-map").nth(number).press("Shift+ArrowUp")
+        assert [sliders.nth(k).input_value() for k in range(3)] == ["0.8", "0.5", "-2"]
+        assert np.abs(visit.check("directions", name, picture) - moved).max() > 0.01
+        place.get_by_role("button", name="Reset").click()
+        assert visit.check("directions", name, picture) == pytest.approx(before)
+        assert {slider.input_value() for slider in sliders.all()} == {"0"}
+
+
+def test_the_walk_goes_from_garment_to_garment(visit):
+    place = visit.open("walk")
+    way, strips = place.locator("input[type=range]"), place.locator("fieldset")
+    strips.nth(0).get_by_role("radio", name="Sandal 2").check()
+    strips.nth(1).get_by_role("radio", name="Coat 1").check()
+    for number, name in enumerate(["convolutional", "variational"]):
+        picture = place.locator(".explore-card canvas").nth(number)
+        start, end = unpacked(visit.page.evaluate(f"aelibData.{name}.space.garments"))[[11, 8]]
+        pictures = []
+        for t in (0, 0.25, 1):
+            way.fill(str(t))
+            assert visit.shown(f"walk.{name}")["code"] == pytest.approx((1 - t) * start + t * end, rel=1e-4, abs=1e-4)
+            pictures.append(visit.check(f"walk.{name}", name, picture))
+        assert all(np.abs(pictures[a] - pictures[b]).max() > 0.05 for a, b in [(0, 1), (1, 2)])
+        way.press("ArrowLeft")
+        assert way.get_attribute("aria-valuetext") == "0.99"
+    images = unpacked(visit.page.evaluate("aelibData.garments.images")).reshape(20, 784)
+    for canvas, garment in zip(place.locator(".explore-way canvas").all(), (11, 8), strict=True):
+        assert pixels(canvas) == pytest.approx(images[garment], abs=1 / 255)
+
+
+def test_a_damaged_garment_is_restored(visit):
+    place = visit.open("repair")
+    original, damaged, restored = place.locator(".explore-row canvas").all()
+    strength = place.locator("input[type=range]")
+    model = visit.model("denoising")
+
+    def check() -> tuple[np.ndarray, np.ndarray]:
+        shown = visit.shown("repair")
+        with torch.no_grad():
+            expected = model(torch.tensor(shown["input"]).float().reshape(1, 1, 28, 28)).flatten().numpy()
+        print(f"repair: largest deviation {np.abs(shown['output'] - expected).max():.1e}")
+        assert shown["output"] == pytest.approx(expected, abs=TOLERANCE)
+        assert pixels(damaged) == pytest.approx(shown["input"], abs=1 / 255)
+        assert pixels(restored) == pytest.approx(expected, abs=TOLERANCE + 1 / 255)
+        return shown["input"], shown["output"]
+
+    place.get_by_role("radio", name="Ankle boot 1").check()
+    strength.fill("0")
+    clean, _ = check()
+    assert pixels(original) == pytest.approx(clean, abs=1 / 255)
+    strength.fill("0.4")
+    noisy, repaired = check()
+    place.get_by_role("button", name="Draw new noise").click()
+    again, other = check()
+    assert np.abs(again - noisy).max() > 0.2
+    assert np.abs(other - repaired).max() > 0.001
+    assert (again - clean)[(again > 0) & (again < 1)].std() == pytest.approx(0.4, rel=0.5)
+    strength.fill("0")
+    boot = clean.reshape(28, 28)
+    across, down = (place.get_by_role("button", name=f"Flip {way}") for way in ("left and right", "upside down"))
+    across.click()
+    assert across.get_attribute("aria-pressed") == "true"
+    assert check()[0].reshape(28, 28) == pytest.approx(boot[:, ::-1], abs=1e-6)
+    down.press("Enter")
+    assert check()[0].reshape(28, 28) == pytest.approx(boot[::-1, ::-1], abs=1e-6)
+    across.click()
+    assert check()[0].reshape(28, 28) == pytest.approx(boot[::-1], abs=1e-6)
+    down.click()
+    place.get_by_role("radio", name="Pullover 1").check()
+    whole, _ = check()
+    hole = place.get_by_role("button", name="Erase a rectangle")
+    hole.click()
+    erased, _ = check()
+    assert (erased != whole).sum() > 2
+    assert set(erased[erased != whole]) == {0}
+    hole.click()
+    assert check()[0] == pytest.approx(whole)
+    assert place.locator("[role=status]").inner_text().startswith("Mean squared error")
+
+
+def test_without_javascript_the_page_says_so(chromium, html):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((html / "book/explore.html").as_uri())
+    exhibits = page.locator("[data-explore]").all()
+    assert [exhibit.inner_text() for exhibit in exhibits] == ["This exhibit needs JavaScript."] * 4
+    context.close()
