@@ -52,10 +52,11 @@ def test_an_array_survives_to_half_a_step(array):
 def test_the_description_is_that_of_the_layers(config):
     model = untrained(config)
     described = [*explorer.encoder(model), *explorer.decoder(model)]
-    names = {"Conv2d": "convolution", "ConvTranspose2d": "transposed_convolution", "InstanceNorm2d": "instance_norm",
-             "LeakyReLU": "leaky_relu", "Linear": "linear", "Unflatten": "unflatten"}  # fmt: skip
-    real = [module for module in model.modules() if type(module).__name__ in names]
-    assert [layer["type"] for layer in described] == [*[names[type(module).__name__] for module in real], "sigmoid"]
+    types = {nn.Conv2d: "convolution", nn.ConvTranspose2d: "transposed_convolution", nn.InstanceNorm2d: "instance_norm",
+             nn.LeakyReLU: "leaky_relu", nn.Linear: "linear", nn.Unflatten: "unflatten"}  # fmt: skip
+    real = [module for module in model.modules() if isinstance(module, tuple(types))]
+    expected = [name for module in real for kind, name in types.items() if isinstance(module, kind)]
+    assert [layer["type"] for layer in described] == [*expected, "sigmoid"]
     for layer, module in zip(described, real, strict=False):
         for name, value in module.named_parameters():
             assert unpacked(layer[name]) == pytest.approx(value.detach().numpy(), abs=1e-4)
