@@ -196,6 +196,8 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any], 
     log = executed.with_suffix(".runs")
     log.unlink(missing_ok=True)
     os.environ["AELIB_RUNS_READ"] = str(log)
+    # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
     print(f"aelib: executing {name}", file=sys.stderr)
     start = time.perf_counter()
     try:
@@ -218,7 +220,7 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any], 
     except DeadKernelError as error:
         raise AelibError(f"chapter {name}: its kernel died, most likely for want of memory") from error
     finally:
-        del os.environ["AELIB_RUNS_READ"]
+        del os.environ["AELIB_RUNS_READ"], os.environ["PYTHONWARNINGS"]
     read = dict(json.loads(line) for line in log.read_text().splitlines()) if log.exists() else {}
     log.unlink(missing_ok=True)
     return Execution(key, read, round(time.perf_counter() - start, 1))

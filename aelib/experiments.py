@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import latent, runs, study, training
+from aelib import latent, runs, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
 from aelib.errors import AelibError, known
 from aelib.models import (
@@ -226,6 +226,8 @@ def obtain(
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise AelibError(f"seed must be a whole number in [0, 2³²), not {seed!r}")
     if known("config", config, ("report", "study")) == "study":
+        from aelib import study  # and with it Optuna, which takes a second to import
+
         search = study.obtain(study.Plan(profile, folder=folder))
         experiment = configure(experiment.with_choice(*search.winner()), **parameters)
     if chosen.max_epochs:

@@ -28,7 +28,13 @@ import numpy as np
 import optuna
 import torch
 from filelock import FileLock, Timeout
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.pruners import MedianPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -96,6 +102,15 @@ class SymmetricAutoencoderHPS:
             patience=10,
             min_delta=1e-3,
         )
+
+
+def distribution(space: BaseDistribution) -> str:
+    """What values `space` holds, in words."""
+    if isinstance(space, CategoricalDistribution):
+        return ", ".join(str(each).replace("True", "yes").replace("False", "no") for each in space.choices)
+    assert isinstance(space, (FloatDistribution, IntDistribution))
+    steps = "uniform in the logarithm" if space.log else f"in steps of {space.step}"
+    return f"{space.low:g} to {space.high:g}, {steps}"
 
 
 class _Sampler(BaseSampler):

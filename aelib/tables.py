@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-
 from aelib.models import AutoencoderConfig
 from aelib.training import TrainingConfig
 
@@ -49,15 +47,6 @@ SEARCHED = {
     "channels": "Channels",
 }
 """The hyper-parameters that the study searches, as the book calls them."""
-
-
-def distribution(space: BaseDistribution) -> str:
-    """What values `space` holds, in words."""
-    if isinstance(space, CategoricalDistribution):
-        return ", ".join(str(each).replace("True", "yes").replace("False", "no") for each in space.choices)
-    assert isinstance(space, (FloatDistribution, IntDistribution))
-    steps = "uniform in the logarithm" if space.log else f"in steps of {space.step}"
-    return f"{space.low:g} to {space.high:g}, {steps}"
 
 
 def hyper_parameters(model: AutoencoderConfig, training: TrainingConfig) -> list[str]:

@@ -3,7 +3,6 @@
 import io
 
 import numpy as np
-import optuna
 import pytest
 
 from aelib import figures, report, tables
@@ -123,12 +122,5 @@ def test_the_best_so_far_counts_neither_pruned_nor_failed_trials():
     np.testing.assert_array_equal(best.get_ydata(), [np.nan, 0.05, 0.05, 0.03, 0.03])
 
 
-def test_tables_say_what_a_space_holds():
-    space = optuna.distributions
-    assert tables.distribution(space.IntDistribution(128, 256, step=8)) == "128 to 256, in steps of 8"
-    assert (
-        tables.distribution(space.FloatDistribution(1e-7, 1e-4, log=True))
-        == "1e-07 to 0.0001, uniform in the logarithm"
-    )
-    assert tables.distribution(space.CategoricalDistribution([True, False])) == "yes, no"
+def test_the_table_of_hyper_parameters_is_the_reports():
     assert tables.hyper_parameters(AutoencoderConfig(), TrainingConfig()) == list(report.TABLE_2.values())

@@ -70,6 +70,14 @@ def test_the_space_is_that_of_table_1():
     assert (space["weight_decay"].low, space["weight_decay"].high, space["weight_decay"].log) == (1e-7, 1e-4, True)
 
 
+def test_a_distribution_in_words():
+    space = optuna.distributions
+    assert study.distribution(space.IntDistribution(128, 256, step=8)) == "128 to 256, in steps of 8"
+    small = space.FloatDistribution(1e-7, 1e-4, log=True)
+    assert study.distribution(small) == "1e-07 to 0.0001, uniform in the logarithm"
+    assert study.distribution(space.CategoricalDistribution([True, False])) == "yes, no"
+
+
 @pytest.mark.parametrize(("number", "sizes"), [(1, [28, 14, 7, 5]), (2, [28, 13, 6, 6]), (3, [28, 12, 5, 5])])
 def test_each_configuration_of_convolutions_has_the_reports_sizes(number, sizes):
     trial = optuna.trial.FixedTrial(study.REPORTS_CHOICE | {"conv": number})
