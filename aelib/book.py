@@ -27,7 +27,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import explorer, runs
+from aelib import explorer, pages, runs
 from aelib.errors import AelibError
 
 
@@ -282,6 +282,8 @@ def _render(stage: Path, output: Path) -> Line:
         first = lines[0] if lines else log.read_text().strip().splitlines()[-1]
         raise AelibError(f"jupyter-book: {first} ({len(lines)} such lines, all of it in {log})")
     built = draft / "_build" / "html"
+    for page in _pages(built):
+        page.write_text(pages.mend(page.read_text()))
     if faults := check(built):
         raise AelibError(f"the built book has {len(faults)} faults, the first: {faults[0]}")
     stamp.unlink(missing_ok=True)
@@ -292,12 +294,18 @@ def _render(stage: Path, output: Path) -> Line:
     return Line("the pages", "rendered", time.perf_counter() - start)
 
 
+def _pages(html: Path) -> list[Path]:
+    # Below _static lie templates of the theme.
+    return [path for path in sorted(html.rglob("*.html")) if "_static" not in path.relative_to(html).parts]
+
+
 class _Page(HTMLParser):
     """What a page refers to: anchors of its own, links, and what it loads."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.anchors: set[str] = set()
+        self.repeated: list[str] = []
         self.links: list[str] = []
         self.loaded: list[str] = []
         self.without_alt: list[str] = []
@@ -305,6 +313,8 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
+        if values.get("id") in self.anchors:
+            self.repeated.append(values["id"])
         self.anchors |= {values[name] for name in ("id", "name") if name in values}
         if tag == "a" and "href" in values:
             self.links.append(values["href"])
@@ -319,16 +329,15 @@ class _Page(HTMLParser):
 def check(html: Path) -> list[str]:
     """Faults of a built book, a line each.
 
-    A link or an anchor that leads nowhere, a file that is missing, a picture without alternative text, anything
-    loaded from another host.
+    A link or an anchor that leads nowhere or to two places, a file that is missing, a picture without alternative
+    text, anything loaded from another host.
     """
-    # Below _static lie templates of the theme.
-    paths = [path for path in sorted(html.rglob("*.html")) if "_static" not in path.relative_to(html).parts]
-    pages = {path: _Page(path) for path in paths}
+    read = {path: _Page(path) for path in _pages(html)}
     faults = []
-    for path, page in pages.items():
+    for path, page in read.items():
         name = path.relative_to(html)
         faults += [f"{name}: {image} has no alternative text" for image in page.without_alt]
+        faults += [f"{name}: {anchor} names two places" for anchor in page.repeated]
         for target in page.loaded:
             parts = urlsplit(target)
             if parts.netloc:
@@ -342,6 +351,6 @@ def check(html: Path) -> list[str]:
             other = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if not other.exists():
                 faults.append(f"{name}: link to {target} leads nowhere")
-            elif parts.fragment and other in pages and unquote(parts.fragment) not in pages[other].anchors:
+            elif parts.fragment and other in read and unquote(parts.fragment) not in read[other].anchors:
                 faults.append(f"{name}: {target} names an anchor that is not there")
     return faults

@@ -134,6 +134,7 @@ def test_two_builds_at_once(small_book):
         ('<a href="other.html#nothing">x</a>', "other.html#nothing names an anchor"),
         ('<img src="_images/missing.png" alt="x">', "_images/missing.png is missing"),
         ('<img src="_images/a.svg">', "_images/a.svg has no alternative text"),
+        ('<p id="top">x</p>', "top names two places"),
         ('<script src="https://example.org/a.js"></script>', "loads https://example.org/a.js from another host"),
         ('<link rel="stylesheet" href="//example.org/a.css">', "loads //example.org/a.css from another host"),
     ],

@@ -19,6 +19,7 @@ FLOORS = {
     "latent": 1,
     "models.base": 1,
     "models.layers": 1,
+    "pages": 2,
     "report": 1,
     "runs": 1,
     "figures": 2,
