@@ -83,16 +83,22 @@ def build(root: Path, *, profile: str, notice: str) -> list[Line]:
         if notice:
             config.setdefault("html", {})["announcement"] = notice
         (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
-        lines, executions = [], {}
+        lines, seconds, read = [], {}, {}
         for chapter in chapters(root):
-            line, executions[chapter], notebook = _chapter(root, chapter, output / "executed" / profile, profile)
+            line, execution, notebook = _chapter(root, chapter, output / "executed" / profile, profile)
             lines.append(line)
+            seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
+            command = f"papermill book/{chapter}.ipynb out.ipynb"
+            command += f" -p profile {profile}" if profile != "report" else ""
+            pages.publish(notebook, command, read[chapter], stage / "book")
             nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
         if "explore" in _pages(root):
-            line, executions["explore"] = _explorer(root, output / "executed" / profile, profile)
+            line, execution = _explorer(root, output / "executed" / profile, profile)
             lines.append(line)
+            seconds["explore"], read["explore"] = execution.seconds, [Path(path) for path in execution.runs]
             shutil.copytree(output / "executed" / profile / "explore", stage / "book" / "_static" / "explore")
-        (stage / "book" / "_build_table.md").write_text(_build_table(executions))
+        for name, table in pages.build_facts(seconds, read).items():
+            (stage / "book" / f"_build_{name}.md").write_text(table)
         lines.append(_render(stage, output))
     return lines
 
@@ -241,24 +247,6 @@ def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += "".join(f"\n{name} = {value!r}  # in this build" for name, value in parameters.items())
     return source
-
-
-def _build_table(executions: dict[str, Execution]) -> str:
-    rows = [
-        "| Chapter | Executed in | Run | Commit | Trained on | Trained in |",
-        "| --- | --: | --- | --- | --- | --: |",
-    ]
-    for chapter, execution in executions.items():
-        for path in execution.runs or {"": ""}:
-            cells = [chapter, f"{execution.seconds:.0f} s"]
-            if path:
-                content, _ = runs.read(Path(path), ["provenance.json"])
-                about = json.loads(content["provenance.json"])
-                device = about["hardware"]["processor"] if about["engine"]["device"] == "cpu" else "GPU"
-                cells += [f"`{Path(path).name}`", f"`{(about['commit'] or 'unknown')[:8]}`"]
-                cells += [f"{device}, {about['hardware']['cores']} cores", f"{about['training_seconds']:.0f} s"]
-            rows.append("| " + " | ".join([*cells, *[""] * (6 - len(cells))]) + " |")
-    return "\n".join(rows) + "\n"
 
 
 def _render(stage: Path, output: Path) -> Line:

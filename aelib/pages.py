@@ -1,8 +1,154 @@
-"""Mends of the HTML of the theme."""
+"""What a build adds to the pages: provenance below each figure, facts about the build, and mends of the theme's HTML.
+
+Figures and tables of the chapters are written beside them, by their names, so that other pages can show them.
+"""
 
 from __future__ import annotations
 
+import base64
+import importlib.metadata
+import json
 import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+from aelib import data, runs
+
+LISTED = 6
+"""So many runs are named below a figure; the page about the build lists all."""
+
+
+def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: Path) -> None:
+    """Write the figures and tables of an executed chapter below `folder`, and say under each figure where it is from.
+
+    Args:
+        notebook: changed in place.
+        command: executes the chapter.
+        read: paths of the runs that it read.
+        folder: of the chapter; it gets `_figures/`, `_tables/` and `_runs/`.
+    """
+    for name in ("_figures", "_tables", "_runs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for path in read[:LISTED]:
+        shutil.copy(path / "history.csv", folder / "_runs" / f"{path.name}.csv")
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        contents = [output["data"] for output in cell.get("outputs", []) if "data" in output]
+        for content in contents:
+            if table := re.search(r"^:name: (\S+)$", content.get("text/markdown", ""), re.M):
+                (folder / "_tables" / f"{table[1]}.md").write_text(content["text/markdown"])
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        if name and contents:
+            picture = _picture(contents[-1], folder / "_figures" / name)
+            text = _provenance(picture, command, read)
+            # A name of its own: a random one would make every build another.
+            cells.append(new_markdown_cell(text, id=f"provenance-{name}"[:64]))
+    notebook.cells = cells
+
+
+def _picture(content: Mapping[str, str], path: Path) -> str:
+    """Write a picture, as a vector drawing where there is one; returns its file's name."""
+    if "image/svg+xml" in content:
+        path.with_suffix(".svg").write_text(content["image/svg+xml"])
+        return f"{path.name}.svg"
+    path.with_suffix(".png").write_bytes(base64.b64decode(content["image/png"]))
+    return f"{path.name}.png"
+
+
+def _provenance(picture: str, command: str, read: Sequence[Path]) -> str:
+    kind = picture.rpartition(".")[2].upper()
+    lines = [f"- {_sentence(path)}; {{download}}`its losses as CSV <_runs/{path.name}.csv>`" for path in read[:LISTED]]
+    if len(read) > LISTED:
+        lines.append(f"- and {len(read) - LISTED} more runs")
+    made = [f"Drawn by `{command}`, which reads", "", *lines] if lines else [f"Drawn by `{command}`."]
+    return "\n".join(
+        [
+            '<div class="provenance">',
+            "",
+            f"{{download}}`{kind} <_figures/{picture}>`",
+            "",
+            "<details><summary>Provenance</summary>",
+            "",
+            *made,
+            "",
+            "</details>",
+            "</div>",
+        ]
+    )
+
+
+def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configuration and provenance of the run at `path`, without its weights."""
+    return json.loads((path / "config.json").read_text()), json.loads((path / "provenance.json").read_text())
+
+
+def _machine(provenance: Mapping[str, Any]) -> str:
+    hardware = provenance["hardware"]
+    return f"{hardware['processor']}, {hardware['cores']} cores" if provenance["engine"]["device"] == "cpu" else "GPU"
+
+
+def _again(path: Path, config: Mapping[str, Any]) -> str:
+    command = f"aelib train {path.name.rpartition('-')[0]} --again"
+    command += f" --profile {path.parent.name}" if path.parent.name != "report" else ""
+    return command + (f" --seed {config['seed']}" if config.get("seed") else "")
+
+
+def _sentence(path: Path) -> str:
+    config, provenance = _about(path)
+    return (
+        f"`{path.name}`: seed {config.get('seed', 0)}, commit `{(provenance['commit'] or 'unknown')[:8]}`, "
+        f"{provenance['training_seconds']:.0f} s on {_machine(provenance)}; again: `{_again(path, config)}`"
+    )
+
+
+def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+    """Tables about a build, as Markdown by name.
+
+    Args:
+        seconds: that the execution of each chapter took.
+        read: paths of the runs that each chapter read.
+    """
+    now = runs.provenance()
+    commit = f"`{now['commit'] or 'unknown'}`" + (", with changes" if now["uncommitted_changes"] else "")
+    versions = now["versions"] | {name: importlib.metadata.version(name) for name in ("jupyter-book", "papermill")}
+    paths = dict.fromkeys(path for each in read.values() for path in each)
+    rows = []
+    for path in paths:
+        config, about = _about(path)
+        rows.append(
+            [
+                f"`{path.name}`",
+                str(config.get("seed", 0)),
+                f"`{(about['commit'] or 'unknown')[:8]}`",
+                _machine(about),
+                f"{about['training_seconds']:.0f} s",
+                f"`{_again(path, config)}`",
+            ]
+        )
+    return {
+        "build": _table(
+            ["What", "In this build"],
+            [["Commit", commit], ["Processor", f"{now['hardware']['processor']}, {now['hardware']['cores']} cores"]]
+            + [[name, version] for name, version in versions.items()],
+        ),
+        "chapters": _table(
+            ["Chapter", "Executed in", "Runs read"],
+            [[name, f"{each:.0f} s", str(len(read[name]))] for name, each in seconds.items()],
+        ),
+        "runs": _table(["Run", "Seed", "Commit", "Trained on", "Trained in", "Again"], rows),
+        "data": _table(["File", "SHA-256"], [[f"`{name}`", f"`{digest}`"] for name, digest in data.FILES.items()]),
+    }
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]) + "\n"
+
 
 _MENDS = [
     # Names for the ear that leave out what the eye reads.

@@ -10,9 +10,9 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from aelib import book, runs
+from aelib import book, pages, runs
 from aelib.errors import AelibError
 from aelib.runs import Contents
 
@@ -29,7 +29,8 @@ def small_book(tmp_path):
     (root / "_toc.yml").write_text(
         yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": [{"file": "book/chapter"}]})
     )
-    (root / "book/intro.md").write_text("# Intro\n\n[a chapter](chapter.ipynb)\n\n```{include} _build_table.md\n```\n")
+    includes = "".join(f"```{{include}} {name}.md\n```\n\n" for name in ("_build_runs", "_tables/tab-a"))
+    (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
     contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, _provenance())
     run = runs.obtain(runs.run_path(tmp_path / "results/report", "test", {"a": 1}), lambda _: contents)
     cells = [
@@ -38,6 +39,15 @@ def small_book(tmp_path):
         new_code_cell(
             f"from pathlib import Path\nfrom aelib import runs\nrun = runs.load(Path({str(run.path)!r}))\n"
             "print('seen:', profile)\nimport sys; print('no' + 'ise', file=sys.stderr)"
+        ),
+        new_code_cell(
+            "from IPython.display import SVG\nSVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')",
+            metadata={"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}}},
+        ),
+        new_code_cell(
+            "from IPython.display import Markdown\nfrom aelib import tables\n"
+            "Markdown(tables.myst_table('tab-a', 'A table.', ['a'], []))",
+            metadata={"tags": ["remove-cell"]},
         ),
     ]
     write(root, cells)
@@ -93,6 +103,39 @@ def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
     page = (html / "chapter.html").read_text()
     assert "seen: smoke" in page
     assert "SMOKE PROFILE" in page
+
+
+def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(small_book):
+    build(small_book, profile="quick")
+    html = small_book / "_build/html"
+    page = (html / "book/chapter.html").read_text()
+    words = re.sub("<[^>]+>", "", page)
+    run = next((small_book.parent / "results/report").glob("test-*"))
+    for text in (run.name, "aelib train test --again", "papermill book/chapter.ipynb out.ipynb -p profile quick"):
+        assert text in words
+    for name in ("fig-a.svg", f"{run.name}.csv"):
+        (file,) = (html / "_downloads").rglob(name)
+        assert f'href="../{file.relative_to(html)}"' in page
+    assert "A table." in (html / "book/intro.html").read_text()
+    assert "A table." not in page
+
+
+def test_pictures_that_are_no_drawings_and_runs_that_are_too_many(tmp_path):
+    config, about = {"seed": 3}, _provenance() | {"engine": {"device": "cuda"}}
+    read = [tmp_path / "quick" / f"run_{number}-12345678" for number in range(9)]
+    for path in read:
+        path.mkdir(parents=True)
+        for name, content in (("config", config), ("provenance", about)):
+            (path / f"{name}.json").write_text(json.dumps(content))
+        (path / "history.csv").touch()
+    picture = new_output("display_data", {"image/png": "UE5H"})
+    cell = new_code_cell(metadata={"mystnb": {"figure": {"name": "fig-a"}}}, outputs=[picture])
+    notebook = new_notebook(cells=[cell])
+    pages.publish(notebook, "make book", read, tmp_path)
+    assert (tmp_path / "_figures/fig-a.png").read_bytes() == b"PNG"
+    text = notebook.cells[1].source
+    assert "s on GPU; again: `aelib train run_0 --again --profile quick --seed 3`" in text
+    assert "and 3 more runs" in text
 
 
 def test_a_failed_cell_is_named_and_the_old_book_stays(small_book):
