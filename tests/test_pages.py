@@ -40,5 +40,20 @@ def test_every_page_is_whole_and_open_to_everyone(size, scheme, chromium, html):
     assert not faults, "\n".join(faults)
 
 
+def test_paper_is_white_and_holds_the_article_alone(chromium, html):
+    context = chromium.new_context(viewport=WIDE, color_scheme="dark")
+    page = context.new_page()
+    page.goto((html / "book/03_denoising.html").as_uri(), wait_until="load")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    for part in ("#pst-primary-sidebar", "#pst-secondary-sidebar", ".provenance", "details.hide"):
+        assert not page.locator(part).first.is_visible(), part
+    assert page.locator("figure img").first.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    context.close()
+
+
 def _elsewhere(url: str) -> bool:
     return not url.startswith(("file:", "data:", "blob:"))
