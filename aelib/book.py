@@ -270,7 +270,7 @@ def _render(stage: Path, output: Path) -> Line:
         first = lines[0] if lines else log.read_text().strip().splitlines()[-1]
         raise AelibError(f"jupyter-book: {first} ({len(lines)} such lines, all of it in {log})")
     built = draft / "_build" / "html"
-    for page in _pages(built):
+    for page in _html_pages(built):
         page.write_text(pages.mend(page.read_text()))
     if faults := check(built):
         raise AelibError(f"the built book has {len(faults)} faults, the first: {faults[0]}")
@@ -282,7 +282,7 @@ def _render(stage: Path, output: Path) -> Line:
     return Line("the pages", "rendered", time.perf_counter() - start)
 
 
-def _pages(html: Path) -> list[Path]:
+def _html_pages(html: Path) -> list[Path]:
     # Below _static lie templates of the theme.
     return [path for path in sorted(html.rglob("*.html")) if "_static" not in path.relative_to(html).parts]
 
@@ -320,7 +320,7 @@ def check(html: Path) -> list[str]:
     A link or an anchor that leads nowhere or to two places, a file that is missing, a picture without alternative
     text, anything loaded from another host.
     """
-    read = {path: _Page(path) for path in _pages(html)}
+    read = {path: _Page(path) for path in _html_pages(html)}
     faults = []
     for path, page in read.items():
         name = path.relative_to(html)
