@@ -35,7 +35,8 @@ def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: 
     for name in ("_figures", "_tables", "_runs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for path in read[:LISTED]:
-        shutil.copy(path / "history.csv", folder / "_runs" / f"{path.name}.csv")
+        if (path / "history.csv").exists():  # a study has none
+            shutil.copy(path / "history.csv", folder / "_runs" / f"{path.name}.csv")
     cells = []
     for cell in notebook.cells:
         cells.append(cell)
@@ -63,7 +64,10 @@ def _picture(content: Mapping[str, str], path: Path) -> str:
 
 def _provenance(picture: str, command: str, read: Sequence[Path]) -> str:
     kind = picture.rpartition(".")[2].upper()
-    lines = [f"- {_sentence(path)}; {{download}}`its losses as CSV <_runs/{path.name}.csv>`" for path in read[:LISTED]]
+    lines = []
+    for path in read[:LISTED]:
+        csv = f"; {{download}}`its losses as CSV <_runs/{path.name}.csv>`" if (path / "history.csv").exists() else ""
+        lines.append(f"- {_sentence(path, command)}{csv}")
     if len(read) > LISTED:
         lines.append(f"- and {len(read) - LISTED} more runs")
     made = [f"Drawn by `{command}`, which reads", "", *lines] if lines else [f"Drawn by `{command}`."]
@@ -93,17 +97,21 @@ def _machine(provenance: Mapping[str, Any]) -> str:
     return f"{hardware['processor']}, {hardware['cores']} cores" if provenance["engine"]["device"] == "cpu" else "GPU"
 
 
-def _again(path: Path, config: Mapping[str, Any]) -> str:
-    command = f"aelib train {path.name.rpartition('-')[0]} --again"
+def _again(path: Path, config: Mapping[str, Any], chapter: str) -> str:
+    """The command that makes a run anew; `chapter` is the one that executes the chapter that asks for it."""
+    name = path.name.rpartition("-")[0]
+    if config.get("summary"):  # of a variant, which only the chapter names
+        return f"rm -r results/{path.parent.name}/{path.name}; {chapter}"
+    command = "aelib study" if name == "study" else f"aelib train {name} --again"
     command += f" --profile {path.parent.name}" if path.parent.name != "report" else ""
     return command + (f" --seed {config['seed']}" if config.get("seed") else "")
 
 
-def _sentence(path: Path) -> str:
+def _sentence(path: Path, chapter: str) -> str:
     config, provenance = _about(path)
     return (
         f"`{path.name}`: seed {config.get('seed', 0)}, commit `{(provenance['commit'] or 'unknown')[:8]}`, "
-        f"{provenance['training_seconds']:.0f} s on {_machine(provenance)}; again: `{_again(path, config)}`"
+        f"{provenance['training_seconds']:.0f} s on {_machine(provenance)}; again: `{_again(path, config, chapter)}`"
     )
 
 
@@ -117,9 +125,9 @@ def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]
     now = runs.provenance()
     commit = f"`{now['commit'] or 'unknown'}`" + (", with changes" if now["uncommitted_changes"] else "")
     versions = now["versions"] | {name: importlib.metadata.version(name) for name in ("jupyter-book", "papermill")}
-    paths = dict.fromkeys(path for each in read.values() for path in each)
+    paths = {path: chapter for chapter, each in reversed([*read.items()]) for path in each}
     rows = []
-    for path in paths:
+    for path, chapter in paths.items():
         config, about = _about(path)
         rows.append(
             [
@@ -128,7 +136,7 @@ def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]
                 f"`{(about['commit'] or 'unknown')[:8]}`",
                 _machine(about),
                 f"{about['training_seconds']:.0f} s",
-                f"`{_again(path, config)}`",
+                f"`{_again(path, config, f'papermill book/{chapter}.ipynb out.ipynb')}`",
             ]
         )
     return {
