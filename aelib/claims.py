@@ -77,7 +77,7 @@ def _losses(found: dict[str, experiments.Run]) -> list[Claim]:
         value, number = found[name].metrics["validation_loss"], theirs["validation_loss"]
         assert number is not None
         return Claim(
-            sentence, f"{number:.4g}", f"{value:.4g}", "at most 5 % above the report's",
+            sentence, f"{number:#.4g}", f"{value:#.4g}", "at most 5 % above the report's",
             _decide(value <= 1.05 * number), figure, _train(name),
         )  # fmt: skip
 
@@ -231,7 +231,7 @@ def _denoising(found: dict[str, experiments.Run], dae: experiments.Trained) -> l
         ),
         Claim(
             "On clean images its reconstructions are worse than the autoencoder's", "",
-            f"test loss {noisy:.4g} against {ae:.4g}", "a larger test loss", _decide(noisy > ae), "fig-r09",
+            f"test loss {noisy:#.4g} against {ae:#.4g}", "a larger test loss", _decide(noisy > ae), "fig-r09",
             _train("denoising"),
         ),
     ]  # fmt: skip
@@ -256,7 +256,7 @@ def _regularity(found: dict[str, experiments.Run], ae: experiments.Trained, vae:
     return [
         Claim(
             "The variational autoencoder gives up accuracy of reconstruction for a regular latent space", "",
-            f"test MSE {mse[0]:.4g} and {mse[1]:.4g}; KL of the codes from the prior {kl[0]:,.0f} and {kl[1]:.2f} nats",
+            f"test MSE {mse[0]:#.4g} and {mse[1]:#.4g}; KL of the codes from the prior {kl[0]:,.0f} and {kl[1]:.2f} nats",
             "a larger MSE and a smaller KL", _decide(mse[1] > mse[0] and kl[1] < kl[0]), "fig-r11", "aelib claims",
         )
     ]  # fmt: skip

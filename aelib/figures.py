@@ -143,7 +143,7 @@ def _losses(axis: Axes, history: Sequence[Mapping[str, float]], label: str = "Lo
         losses = [row[f"{name}_loss"] for row in history]
         axis.plot(epochs, losses, style, color=colour, label="training" if name == "train" else name)
     best = _best(history)
-    lowest = f"lowest: {best['validation_loss']:.4g} in epoch {best['epoch']:.0f}"
+    lowest = f"lowest: {best['validation_loss']:#.4g} in epoch {best['epoch']:.0f}"
     axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
     axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=0.6, linestyle=":")
     axis.set(xlabel="Epoch", ylabel=label, yscale="log", xlim=(0, max(epochs) + 1))
