@@ -133,6 +133,7 @@ class _Sampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        # Optuna is giving up its other options as arguments; their values are still those of 2022.
         key = [self.seed, trial.number, zlib.crc32(param_name.encode())]
         tpe = TPESampler(
             n_startup_trials=self.startup,
