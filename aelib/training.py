@@ -171,7 +171,7 @@ class History:
             means over the images.
         best_epoch: the epoch with the lowest `validation_loss`, whose weights the model has.
         pictures: (epochs, 28, 28), uint8: the model's output for one image after each epoch; empty without.
-        seconds: wall-clock time of each epoch, over all sittings.
+        seconds: wall-clock time of each epoch, those before it was resumed included.
         engine: what the training ran on.
         curve: the learning-rate finder's, where it was asked.
     """
