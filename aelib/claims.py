@@ -256,7 +256,8 @@ def _regularity(found: dict[str, experiments.Run], ae: experiments.Trained, vae:
     return [
         Claim(
             "The variational autoencoder gives up accuracy of reconstruction for a regular latent space", "",
-            f"test MSE {mse[0]:#.4g} and {mse[1]:#.4g}; KL of the codes from the prior {kl[0]:,.0f} and {kl[1]:.2f} nats",
+            f"test MSE {mse[0]:#.4g} and {mse[1]:#.4g}; "
+            f"KL of the codes from the prior {kl[0]:,.0f} and {kl[1]:.2f} nats",
             "a larger MSE and a smaller KL", _decide(mse[1] > mse[0] and kl[1] < kl[0]), "fig-r11", "aelib claims",
         )
     ]  # fmt: skip
