@@ -14,6 +14,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from conftest import lacking
 from optuna.trial import TrialState
 
 from aelib import cli, profiles, runs, study, training
@@ -22,24 +23,24 @@ from aelib.models import AutoencoderConfig
 from aelib.study import Plan, SymmetricAutoencoderHPS
 from aelib.training import TrainingConfig
 
-TINY = """
+SMOKE = profiles.PROFILES["smoke"]
+SMALL = replace(SMOKE, split=replace(SMOKE.split, train=320, validation=64, test=100), max_epochs=3, trials=4)
+"""Four trials of three epochs."""
+
+TINY = f"""
 import sys
-from dataclasses import replace
 from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_study import SMALL
 from aelib import cli, profiles, study
-smoke = profiles.PROFILES["smoke"]
-split = replace(smoke.split, train=320, validation=64, test=100)
-profiles.PROFILES["smoke"] = replace(smoke, split=split, max_epochs=3, trials=4)
+profiles.PROFILES["smoke"] = SMALL
 """
-"""Four trials of three epochs; also as a program for another process."""
+"""How a program of another process begins."""
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    smoke = profiles.PROFILES["smoke"]
-    split = replace(smoke.split, train=320, validation=64, test=100)
-    small = replace(smoke, split=split, max_epochs=3, trials=4)
-    monkeypatch.setitem(profiles.PROFILES, "smoke", small)
+    monkeypatch.setitem(profiles.PROFILES, "smoke", SMALL)
 
 
 def outcome(trials):
@@ -52,9 +53,7 @@ def undisturbed(tmp_path_factory):
     """A study that nothing disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
-        smoke = profiles.PROFILES["smoke"]
-        split = replace(smoke.split, train=320, validation=64, test=100)
-        patch.setitem(profiles.PROFILES, "smoke", replace(smoke, split=split, max_epochs=3, trials=4))
+        patch.setitem(profiles.PROFILES, "smoke", SMALL)
         return study.obtain(Plan("smoke", folder=folder))
 
 
@@ -319,8 +318,7 @@ def postgresql(tmp_path_factory):
     """The URL of a database on a PostgreSQL server of our own."""
     found = shutil.which("initdb") or next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))), None)
     if not found:
-        assert not os.environ.get("AELIB_NO_SKIP"), "CI installs PostgreSQL"
-        pytest.skip("no PostgreSQL here (Debian: postgresql)")
+        lacking("PostgreSQL (Debian: postgresql)")
     programs = Path(os.path.realpath(found)).parent
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path: the server's socket lies there
     # The server refuses to run as root.
@@ -349,7 +347,6 @@ def postgresql(tmp_path_factory):
 
 def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_path, python, postgresql):
     """Three folders stand for three machines; the worker on one of them is killed, and another runs its trial again."""
-    pytest.importorskip("psycopg")
 
     def program(machine):
         return TINY + (

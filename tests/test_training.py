@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from conftest import lacking
 
 from aelib import checkpoints, synthetic, training
 from aelib.data import GarmentsDataModule, SplitConfig
@@ -102,7 +103,7 @@ def _epochs(path) -> int:
 def test_compiled_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch):
     """With an odd last batch, after which the compiler would like to use other kernels."""
     if not training._has_compiler():
-        return
+        lacking("C++ compiler on Linux (Debian: g++)")
     monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
     split = SplitConfig(train=256 + 40, validation=64, test=100, batch_size=128)
     module = GarmentsDataModule(synthetic.garments(400, 100), split, seed=1)
@@ -115,7 +116,7 @@ def test_compiled_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch):
 def test_compiled_the_gradients_are_the_same():
     """The compiled instance norm has a gradient of its own, which an activation in place would spoil unseen."""
     if not training._has_compiler():
-        return
+        lacking("C++ compiler on Linux (Debian: g++)")
     torch.manual_seed(0)
     model = SymmetricAutoencoder(AutoencoderConfig(channels=(8, 8, 8), linear_units=32, latent_dim=4)).train()
     images, labels = torch.rand(16, 1, 28, 28), torch.zeros(16, dtype=torch.long)
