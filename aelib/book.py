@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -88,9 +88,7 @@ def build(root: Path, *, profile: str, notice: str) -> list[Line]:
             line, execution, notebook = _chapter(root, chapter, output / "executed" / profile, profile)
             lines.append(line)
             seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
-            command = f"papermill book/{chapter}.ipynb out.ipynb"
-            command += f" -p profile {profile}" if profile != "report" else ""
-            pages.publish(notebook, command, read[chapter], stage / "book")
+            pages.publish(notebook, pages.papermill(chapter, profile), read[chapter], stage / "book")
             nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
         if "explore" in _pages(root):
             line, execution = _explorer(root, output / "executed" / profile, profile)
@@ -127,33 +125,38 @@ def _chapter(root: Path, name: str, folder: Path, profile: str) -> tuple[Line, E
     source = nbformat.read(root / "book" / f"{name}.ipynb", as_version=4)
     parameters = {"profile": profile}
     key = _key(root, parameters, [cell.source for cell in source.cells if cell.cell_type == "code"])
-    stamp, executed = folder / f"{name}.json", folder / f"{name}.ipynb"
-    why, execution = _reason(stamp, executed, key)
-    if why:
-        # Gone first: were this build killed, the old stamp would vouch for a half-written notebook.
-        stamp.unlink(missing_ok=True)
-        execution = _execute(root, name, executed, parameters, key)
-        stamp.write_text(json.dumps(asdict(execution), indent=2))
-    assert execution is not None
-    outcome = f"ran: {why}" if why else "skipped: nothing changed"
-    notebook = _with_outputs(source, nbformat.read(executed, as_version=4), parameters)
-    return Line(name, outcome, execution.seconds if why else 0.0), execution, notebook
+    executed = folder / f"{name}.ipynb"
+    line, execution = _kept(executed, key, lambda: _execute(root, name, executed, parameters))
+    return line, execution, _with_outputs(source, nbformat.read(executed, as_version=4), parameters)
 
 
 def _explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
     """Write what the page `explore` computes with into `folder / "explore"`, unless that is what is there."""
     key = _key(root, {"profile": profile}, [])
-    stamp, written = folder / "explore.json", folder / "explore"
-    why, execution = _reason(stamp, written, key)
+    written = folder / "explore"
+    return _kept(
+        written, key, lambda: {str(run.path): run.checksum for run in explorer.write(written, profile=profile)}
+    )
+
+
+def _kept(product: Path, key: str, make: Callable[[], dict[str, str]]) -> tuple[Line, Execution]:
+    """Have `make` write `product`, unless it is there and its stamp, beside it, says that nothing has changed.
+
+    Args:
+        make: returns the path and checksum of each run that it read.
+    """
+    stamp = product.with_suffix(".json")
+    why, execution = _reason(stamp, product, key)
     if why:
+        # Gone first: were this build killed, the old stamp would vouch for something half-written.
         stamp.unlink(missing_ok=True)
         start = time.perf_counter()
-        read = {str(run.path): run.checksum for run in explorer.write(written, profile=profile)}
+        read = make()
         execution = Execution(key, read, round(time.perf_counter() - start, 1))
         stamp.write_text(json.dumps(asdict(execution), indent=2))
     assert execution is not None
     outcome = f"ran: {why}" if why else "skipped: nothing changed"
-    return Line("explore", outcome, execution.seconds if why else 0.0), execution
+    return Line(product.stem, outcome, execution.seconds if why else 0.0), execution
 
 
 def _key(root: Path, parameters: dict[str, Any], code: list[str]) -> str:
@@ -194,7 +197,8 @@ def _reason(stamp: Path, executed: Path, key: str) -> tuple[str, Execution | Non
     return (f"{' and '.join(changed)} changed", None) if changed else ("", execution)
 
 
-def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any], key: str) -> Execution:
+def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) -> dict[str, str]:
+    """Execute a chapter into `executed`; returns path and checksum of each run that it read."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -205,7 +209,6 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any], 
     # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
     print(f"aelib: executing {name}", file=sys.stderr)
-    start = time.perf_counter()
     try:
         papermill.execute_notebook(
             root / "book" / f"{name}.ipynb",
@@ -229,7 +232,7 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any], 
         del os.environ["AELIB_RUNS_READ"], os.environ["PYTHONWARNINGS"]
     read = dict(json.loads(line) for line in log.read_text().splitlines()) if log.exists() else {}
     log.unlink(missing_ok=True)
-    return Execution(key, read, round(time.perf_counter() - start, 1))
+    return read
 
 
 def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict[str, Any]) -> NotebookNode:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aelib import experiments, latent, metrics, report
-from aelib.corruption import Corruption
+from aelib import corruption, experiments, latent, metrics, report
 from aelib.models import BaselineCNN, VariationalAutoencoder
 
 VERDICTS = CONFIRMED, NOT_CONFIRMED, NOISE = "confirmed", "not confirmed", "within noise"
@@ -192,10 +191,8 @@ def restorations(dae: experiments.Trained, count: int = 2000) -> dict[str, tuple
     Returns:
         By name of the corruption: corrupted and restored images, (count, 28, 28) each, in [0, 1].
     """
-    from aelib import corruption
-
     images = torch.from_numpy(dae.images[:count]).unsqueeze(1)
-    strength: Corruption = dae.model.config.corruption  # type: ignore[attr-defined]
+    strength: corruption.Corruption = dae.model.config.corruption  # type: ignore[attr-defined]
     ways: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
         corruption.horizontal_flip,
         corruption.vertical_flip,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aelib.errors import AelibError
+from aelib.errors import AelibError, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Corruption:
     def __post_init__(self) -> None:
         for name, highest in (("probability", 1.0), ("noise_std", 100.0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= highest:
+            if not is_number(value) or not 0 <= value <= highest:
                 raise AelibError(f"{name} must be a number in [0, {highest:g}], not {value!r}")
         for name in ("rescale", "per_batch"):
             if not isinstance(getattr(self, name), bool):

@@ -1,9 +1,10 @@
-"""The one exception that aelib raises for what its user can mend."""
+"""The one exception that aelib raises for what its user can mend, and the checks that several modules make."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeGuard
 
 
 class AelibError(Exception):
@@ -25,3 +26,25 @@ def known(what: str, name: object, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), choices, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise AelibError(f"{what} must be one of {', '.join(choices)}, not {name!r}{hint}")
+
+
+def is_int(value: object) -> TypeGuard[int]:
+    """Whether `value` is a whole number; True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether `value` is a real number; True and False are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def at_least_one(name: str, value: object) -> None:
+    """Refuse `value`, which is called `name`, if it is not a whole number of at least 1."""
+    if not (is_int(value) and value >= 1):
+        raise AelibError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def a_seed(value: object) -> None:
+    """Refuse `value` if it is no seed."""
+    if not (is_int(value) and 0 <= value < 2**32):
+        raise AelibError(f"seed must be a whole number in [0, 2³²), not {value!r}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aelib import latent, runs, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
-from aelib.errors import AelibError, known
+from aelib.errors import AelibError, a_seed, known
 from aelib.models import (
     AutoencoderConfig,
     BaselineCNN,
@@ -27,6 +27,7 @@ from aelib.models import (
     TransferConfig,
     VariationalAutoencoder,
     VariationalConfig,
+    features_of,
 )
 from aelib.profiles import PROFILES, find_profile
 from aelib.runs import Contents, Run, plain
@@ -140,7 +141,6 @@ class TransferExperiment(ClassifierExperiment):
         assert source is not None
         return {"encoder": hashlib.sha256((source.path / "weights.safetensors").read_bytes()).hexdigest()}
 
-    @torch.no_grad()
     def prepare(self, model: Model, garments: Garments, source: Run | None) -> Garments:
         """Adopt the encoder's linear block; compute the features of all images, once."""
         assert source is not None
@@ -148,13 +148,10 @@ class TransferExperiment(ClassifierExperiment):
         assert isinstance(model, TransferClassifier)
         assert isinstance(autoencoder, SymmetricAutoencoder)
         model.adopt(autoencoder)
-
-        def features(images: Tensor) -> Tensor:
-            portions = [autoencoder.features(part.float() / 255).flatten(1) for part in images.split(500)]
-            return torch.cat(portions)  # (N, 1600)
-
         return replace(
-            garments, train_images=features(garments.train_images), test_images=features(garments.test_images)
+            garments,
+            train_images=features_of(autoencoder, garments.train_images),
+            test_images=features_of(autoencoder, garments.test_images),
         )
 
 
@@ -223,16 +220,14 @@ def obtain(
     """
     chosen = find_profile(profile)
     experiment = configure(find_experiment(name), **parameters)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise AelibError(f"seed must be a whole number in [0, 2³²), not {seed!r}")
+    a_seed(seed)
     if known("config", config, ("report", "study")) == "study":
         from aelib import study  # and with it Optuna, which takes a second to import
 
         search = study.obtain(study.Plan(profile, folder=folder))
         experiment = configure(experiment.with_choice(*search.winner()), **parameters)
-    if chosen.max_epochs:
-        limit = min(chosen.max_epochs, experiment.training.max_epochs)
-        experiment = replace(experiment, training=replace(experiment.training, max_epochs=limit))
+    limit = chosen.epochs(experiment.training.max_epochs)
+    experiment = replace(experiment, training=replace(experiment.training, max_epochs=limit))
     source = None
     if experiment.source:
         source = obtain(experiment.source, profile=profile, seed=seed, config=config, folder=folder)

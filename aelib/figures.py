@@ -146,11 +146,8 @@ def _losses(axis: Axes, history: Sequence[Mapping[str, float]], label: str = "Lo
     lowest = f"lowest: {best['validation_loss']:#.4g} in epoch {best['epoch']:.0f}"
     axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
     axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=0.6, linestyle=":")
-    axis.set(xlabel="Epoch", ylabel=label, yscale="log", xlim=(0, max(epochs) + 1))
-    # Losses span less than a decade: name 1, 2 and 5 of each.
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set(xlabel="Epoch", ylabel=label, xlim=(0, max(epochs) + 1))
+    _log_losses(axis, (1, 2, 3, 5))
     axis.legend()
 
 
@@ -354,10 +351,10 @@ def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[st
     return figure
 
 
-def _log_losses(axis: Axes) -> None:
-    """A logarithmic axis for losses that span about a decade."""
+def _log_losses(axis: Axes, named: Sequence[float] = (1, 1.2, 1.5, 2, 3, 5)) -> None:
+    """A logarithmic axis for losses, which span about a decade: numbers at `named`, and at ten times these."""
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+    axis.yaxis.set_major_locator(LogLocator(subs=named))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
 

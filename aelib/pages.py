@@ -23,6 +23,11 @@ LISTED = 6
 """So many runs are named below a figure; the page about the build lists all."""
 
 
+def papermill(chapter: str, profile: str) -> str:
+    """The command that executes a chapter alone."""
+    return f"papermill book/{chapter}.ipynb out.ipynb" + (f" -p profile {profile}" if profile != "report" else "")
+
+
 def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: Path) -> None:
     """Write the figures and tables of an executed chapter below `folder`, and say under each figure where it is from.
 
@@ -37,7 +42,7 @@ def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: 
     for path in read[:LISTED]:
         if (path / "history.csv").exists():  # a study has none
             shutil.copy(path / "history.csv", folder / "_runs" / f"{path.name}.csv")
-    cells = []
+    cells, source = [], _source(command, read)
     for cell in notebook.cells:
         cells.append(cell)
         contents = [output["data"] for output in cell.get("outputs", []) if "data" in output]
@@ -47,7 +52,7 @@ def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: 
         name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
         if name and contents:
             picture = _picture(contents[-1], folder / "_figures" / name)
-            text = _provenance(picture, command, read)
+            text = _provenance(picture, source)
             # A name of its own: a random one would make every build another.
             cells.append(new_markdown_cell(text, id=f"provenance-{name}"[:64]))
     notebook.cells = cells
@@ -62,15 +67,19 @@ def _picture(content: Mapping[str, str], path: Path) -> str:
     return f"{path.name}.png"
 
 
-def _provenance(picture: str, command: str, read: Sequence[Path]) -> str:
-    kind = picture.rpartition(".")[2].upper()
+def _source(command: str, read: Sequence[Path]) -> list[str]:
+    """Lines that say what drew the figures of a chapter, and from which runs."""
     lines = []
     for path in read[:LISTED]:
         csv = f"; {{download}}`its losses as CSV <_runs/{path.name}.csv>`" if (path / "history.csv").exists() else ""
         lines.append(f"- {_sentence(path, command)}{csv}")
     if len(read) > LISTED:
         lines.append(f"- and {len(read) - LISTED} more runs")
-    made = [f"Drawn by `{command}`, which reads", "", *lines] if lines else [f"Drawn by `{command}`."]
+    return [f"Drawn by `{command}`, which reads", "", *lines] if lines else [f"Drawn by `{command}`."]
+
+
+def _provenance(picture: str, source: Sequence[str]) -> str:
+    kind = picture.rpartition(".")[2].upper()
     return "\n".join(
         [
             '<div class="provenance">',
@@ -79,7 +88,7 @@ def _provenance(picture: str, command: str, read: Sequence[Path]) -> str:
             "",
             "<details><summary>Provenance</summary>",
             "",
-            *made,
+            *source,
             "",
             "</details>",
             "</div>",
@@ -136,7 +145,7 @@ def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]
                 f"`{(about['commit'] or 'unknown')[:8]}`",
                 _machine(about),
                 f"{about['training_seconds']:.0f} s",
-                f"`{_again(path, config, f'papermill book/{chapter}.ipynb out.ipynb')}`",
+                f"`{_again(path, config, papermill(chapter, path.parent.name))}`",
             ]
         )
     return {

@@ -28,6 +28,10 @@ class Profile:
     trials: int
     notice: str
 
+    def epochs(self, most: int) -> int:
+        """How many epochs a training of at most `most` may take."""
+        return min(most, self.max_epochs or most)
+
     @property
     def sha256(self) -> str:
         """A digest of the images; FashionMNIST's is known beforehand: to read a run takes no data."""

@@ -44,9 +44,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from aelib import runs, training
 from aelib.data import Garments, GarmentsDataModule
-from aelib.errors import AelibError
+from aelib.errors import AelibError, a_seed, at_least_one
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
-from aelib.models.base import at_least_one
 from aelib.models.layers import Conv
 from aelib.profiles import Profile, find_profile
 from aelib.training import TrainingConfig
@@ -168,8 +167,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         find_profile(self.profile)
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
-            raise AelibError(f"seed must be a whole number in [0, 2³²), not {self.seed!r}")
+        a_seed(self.seed)
 
     @property
     def trials(self) -> int:
@@ -221,7 +219,7 @@ class Plan:
 
 
 def _limited(settings: TrainingConfig, profile: Profile) -> TrainingConfig:
-    return replace(settings, max_epochs=min(settings.max_epochs, profile.max_epochs or settings.max_epochs))
+    return replace(settings, max_epochs=profile.epochs(settings.max_epochs))
 
 
 @dataclass(frozen=True)
@@ -277,7 +275,7 @@ class Search:
 
     def study(self) -> optuna.Study:
         """It, for Optuna's own functions, such as the importances."""
-        return optuna.load_study(study_name=STUDY, storage=_journal(self.path / "journal.log"))
+        return _finished(self.path)
 
 
 STUDY = "SymmetricAutoencoder"
@@ -315,9 +313,12 @@ def load(plan: Plan) -> Search:
     if not path.exists():
         raise AelibError(f"there is no finished study in {path}: run `aelib study --profile {plan.profile}`")
     content, checksum = runs.read(path, FILES)
-    study = optuna.load_study(study_name=STUDY, storage=_journal(path / "journal.log"))
     config, provenance = json.loads(content["config.json"]), json.loads(content["provenance.json"])
-    return Search(study.get_trials(deepcopy=False), config, provenance, path, checksum)
+    return Search(_finished(path).get_trials(deepcopy=False), config, provenance, path, checksum)
+
+
+def _finished(path: Path) -> optuna.Study:
+    return optuna.load_study(study_name=STUDY, storage=_journal(path / "journal.log"))
 
 
 def work(plan: Plan) -> None:
@@ -449,12 +450,12 @@ def _claim(plan: Plan, storage: BaseStorage) -> tuple[optuna.Study, Trial, FileL
                     _say(f"trial {trial.number} goes on: its worker has stopped")
                     return study, trial, lock
             unclaimed = unclaimed or where is None
-        counted = [record for record in trials if "surplus" not in record.user_attrs]
+        counted = _counted(trials)
         if len(counted) < plan.trials and not unclaimed:
             trial = study.ask()
             # Two machines may have asked for the last one at once: the later is one too many.
             before = [each for each in study.get_trials(deepcopy=False) if each.number < trial.number]
-            if sum("surplus" not in each.user_attrs for each in before) >= plan.trials:
+            if len(_counted(before)) >= plan.trials:
                 trial.set_user_attr("surplus", True)
                 study.tell(trial, state=TrialState.FAIL)
             elif lock := _hold(plan, trial, takeover=False):
@@ -465,13 +466,15 @@ def _claim(plan: Plan, storage: BaseStorage) -> tuple[optuna.Study, Trial, FileL
         time.sleep(0.2 if unclaimed else 2)
 
 
+def _counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """`trials` without those that were one too many."""
+    return [each for each in trials if "surplus" not in each.user_attrs]
+
+
 def _hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
     """The lock of `trial`, and its name on it; None if another worker has it, or has finished it."""
-    # Held by the system on behalf of the process: a killed one leaves no lock behind.
-    lock = FileLock(plan.workspace / f"trial-{trial.number}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock = _lock(plan, trial.number)
+    if lock is None:
         return None
     if _record(trial).state == TrialState.RUNNING:
         trial.set_user_attr("where", plan.here)
@@ -483,21 +486,24 @@ def _hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
     return None
 
 
+def _lock(plan: Plan, number: int) -> FileLock | None:
+    """The lock of the trial of that number, if no worker of this machine has it."""
+    # Held by the system on behalf of the process: a killed one leaves no lock behind.
+    lock = FileLock(plan.workspace / f"trial-{number}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
 def _share(plan: Plan, workers: int) -> None:
     """Run `workers` processes until the study is finished; one that dies does not stop the others."""
     threads = max(1, (os.cpu_count() or 1) // workers)
     context = multiprocessing.get_context("spawn")
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when a process starts
-    try:
-        processes = [context.Process(target=_worker, args=(plan,)) for _ in range(workers)]
-        for process in processes:
-            process.start()
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+    processes = [context.Process(target=_worker, args=(plan, threads)) for _ in range(workers)]
+    for process in processes:
+        process.start()
     try:
         for process in processes:
             process.join()
@@ -511,8 +517,9 @@ def _share(plan: Plan, workers: int) -> None:
         raise AelibError("the workers stopped before the study was finished: run the same command again to go on")
 
 
-def _worker(plan: Plan) -> None:
-    """What a process of its own does."""
+def _worker(plan: Plan, threads: int) -> None:
+    """What a process of its own does, with its share of the cores."""
+    torch.set_num_threads(threads)
     try:
         work(plan)
     except AelibError as error:
@@ -566,7 +573,7 @@ def status(plan: Plan) -> Status:
     if plan.storage is None and not (plan.workspace / "journal.log").exists():
         return Status(plan.trials, [], [])
     study = optuna.load_study(study_name=plan.path.name, storage=_open(plan))
-    records = [each for each in study.get_trials() if "surplus" not in each.user_attrs]
+    records = _counted(study.get_trials())
     return Status(plan.trials, records, [each.number for each in records if _is_idle(plan, each)])
 
 
@@ -595,13 +602,10 @@ def describe(status: Status) -> list[str]:
 def _is_idle(plan: Plan, record: FrozenTrial) -> bool:
     if record.state != TrialState.RUNNING or record.user_attrs.get("where") != plan.here:
         return False
-    lock = FileLock(plan.workspace / f"trial-{record.number}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
-    return True
+    lock = _lock(plan, record.number)
+    if lock:
+        lock.release()
+    return lock is not None
 
 
 def _best(trials: list[FrozenTrial]) -> FrozenTrial:
@@ -621,16 +625,11 @@ class _JournalLock(JournalFileOpenLock):
     def acquire(self) -> bool:
         self.lock.acquire()
         with self.path.open("rb+") as file:
-            size = whole = file.seek(0, os.SEEK_END)
-            while whole:
-                start = max(0, whole - 4096)
-                file.seek(start)
-                newline = file.read(whole - start).rfind(b"\n")
-                whole = start + newline + 1
-                if newline >= 0:
-                    break
-            if whole < size:
-                file.truncate(whole)
+            if size := file.seek(0, os.SEEK_END):
+                file.seek(size - 1)
+                if file.read() != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:

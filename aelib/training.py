@@ -34,9 +34,8 @@ from torch import Tensor
 
 from aelib import checkpoints
 from aelib.data import GarmentsDataModule, epoch_seed
-from aelib.errors import AelibError
+from aelib.errors import AelibError, at_least_one, is_number
 from aelib.models import Model
-from aelib.models.base import at_least_one, is_number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "adamax": torch.optim.Adamax}
 SGD_MOMENTUM = 0.91
@@ -195,8 +194,9 @@ class _Training(pl.LightningModule):
         # Evaluation stays uncompiled: its odd last batch would compile a second time.
         # Static shapes: after an odd last batch the compiler would go over to other kernels, with other last
         # digits, and a resumed training would start again with the first ones.
-        compiled = torch.compile(model.losses, dynamic=False, options=COMPILER_OPTIONS)
-        self._training_losses = compiled if engine.compiled else model.losses
+        self._training_losses = model.losses
+        if engine.compiled:
+            self._training_losses = torch.compile(model.losses, dynamic=False, options=COMPILER_OPTIONS)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:

@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 from aelib import data, experiments, synthetic, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
 from aelib.errors import AelibError
-from aelib.models import DenoisingAutoencoder, Model
+from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, features_of
 
 SPLIT = SplitConfig(train=12_800, validation=2_200, test=2_000)
 """A quarter of an epoch of the report."""
@@ -112,17 +112,14 @@ def main(way: str, name: str, seed: int) -> None:
     model = experiment.model_class(experiment.model)
     images = garments()
     if experiment.source:  # the head; an untrained encoder's features are as good for this
-        features = experiments.EXPERIMENTS[experiment.source].model_class()
-
-        def flat(part: torch.Tensor) -> torch.Tensor:
-            with torch.no_grad():
-                return torch.cat([features.features(each.float() / 255).flatten(1) for each in part.split(500)])
-
+        encoder = experiments.EXPERIMENTS[experiment.source].model_class()
+        assert isinstance(encoder, SymmetricAutoencoder)
+        wanted = SPLIT.train + SPLIT.validation
         images = replace(
             images,
-            train_images=flat(images.train_images[: SPLIT.train + SPLIT.validation]),
-            train_labels=images.train_labels[: SPLIT.train + SPLIT.validation],
-            test_images=flat(images.test_images[: SPLIT.test]),
+            train_images=features_of(encoder, images.train_images[:wanted]),
+            train_labels=images.train_labels[:wanted],
+            test_images=features_of(encoder, images.test_images[: SPLIT.test]),
         )
     module = GarmentsDataModule(images, SPLIT, seed=seed)
     began = time.perf_counter()

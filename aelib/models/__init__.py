@@ -2,7 +2,7 @@
 
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.base import Model
-from aelib.models.classifier import BaselineCNN, BaselineConfig, TransferClassifier, TransferConfig
+from aelib.models.classifier import BaselineCNN, BaselineConfig, TransferClassifier, TransferConfig, features_of
 from aelib.models.denoising import DenoisingAutoencoder, DenoisingConfig
 from aelib.models.variational import VariationalAutoencoder, VariationalConfig
 
@@ -18,4 +18,5 @@ __all__ = [
     "TransferConfig",
     "VariationalAutoencoder",
     "VariationalConfig",
+    "features_of",
 ]

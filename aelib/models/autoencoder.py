@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aelib.errors import AelibError
-from aelib.models.base import Model, at_least_one, is_int, is_number
+from aelib.errors import AelibError, at_least_one, is_int, is_number
+from aelib.models.base import Model
 from aelib.models.layers import Conv, conv_stack, linear_block, stage_sizes, transposed_stack
 
 

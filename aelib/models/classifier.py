@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aelib.corruption import Corruption
-from aelib.errors import AelibError
+from aelib.errors import AelibError, at_least_one, is_number
 from aelib.models.autoencoder import SymmetricAutoencoder
-from aelib.models.base import Model, at_least_one, is_number
+from aelib.models.base import Model
 from aelib.models.layers import Conv, linear_block
 
 CLASSES = 10
@@ -28,6 +29,12 @@ class _Classifier(Model):
         logits = self(self.augment(images) if self.training else images).float()
         accuracy = (logits.argmax(1) == labels).float()
         return {"loss": F.cross_entropy(logits, labels, reduction="none"), "accuracy": accuracy}
+
+
+@torch.no_grad()
+def features_of(autoencoder: SymmetricAutoencoder, images: Tensor) -> Tensor:
+    """What the convolutions of `autoencoder` make of images, (N, 1, 28, 28), uint8: (N, features)."""
+    return torch.cat([autoencoder.features(part.float() / 255).flatten(1) for part in images.split(500)])
 
 
 @dataclass(frozen=True, kw_only=True)

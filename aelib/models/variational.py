@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from aelib.errors import AelibError
+from aelib.errors import AelibError, is_number
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder, squared_error
-from aelib.models.base import is_number
 
 
 @dataclass(frozen=True, kw_only=True)
