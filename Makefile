@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup data book test lint retrain bench serve clean
+.PHONY: help setup data book test faults lint retrain bench serve clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -29,6 +29,9 @@ book: $(READY)  ## execute the chapters and render the book (PROFILE=report, qui
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest
+
+faults: $(READY)  ## a dozen times each: what is killed, full, damaged or wrong; writes the table of the book
+	AELIB_FAULTS=12 $(BIN)/python -m pytest -m faults
 
 lint: $(READY)  ## style, format and types
 	$(BIN)/ruff check

@@ -8,14 +8,17 @@ and prose come from the source at every build.
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -55,8 +58,8 @@ class Line:
     seconds: float
 
 
-def build(root: Path, *, profile: str, notice: str) -> list[Line]:
-    """Execute what has to be executed and render the book of `root` into `_build/html`.
+def build(root: Path, *, profile: str, notice: str, output: Path | None = None) -> list[Line]:
+    """Execute what has to be executed and render the book of `root` into `html` below `output`.
 
     The book that was there stays until the new one is whole and has passed `check`.
 
@@ -64,17 +67,13 @@ def build(root: Path, *, profile: str, notice: str) -> list[Line]:
         root: folder with `_toc.yml`, `_config.yml` and `book/`.
         profile: given to every chapter as its parameter `profile`.
         notice: shown on top of each page, if there is one.
+        output: `_build` in `root` by default; what is there already is used.
 
     Raises:
         AelibError: a cell failed, jupyter-book warned, or the HTML has a fault; each is named.
     """
-    output = root / "_build"
-    output.mkdir(exist_ok=True)
-    try:
-        lock = FileLock(output / ".lock", timeout=0).acquire()
-    except Timeout:
-        raise AelibError(f"another process is building the book in {output}: wait for it to end") from None
-    with lock:
+    output = (output or root / "_build").absolute()  # a chapter's process may stand elsewhere
+    with runs.unwritable_explained(output, "build a copy of the project elsewhere"), _only_here(output):
         stage = output / "stage"
         shutil.rmtree(stage, ignore_errors=True)
         shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
@@ -99,6 +98,17 @@ def build(root: Path, *, profile: str, notice: str) -> list[Line]:
             (stage / "book" / f"_build_{name}.md").write_text(table)
         lines.append(_render(stage, output))
     return lines
+
+
+@contextmanager
+def _only_here(output: Path) -> Iterator[None]:
+    output.mkdir(exist_ok=True)
+    try:
+        lock = FileLock(output / ".lock", timeout=0).acquire()
+    except Timeout:
+        raise AelibError(f"another process is building the book in {output}: wait for it to end") from None
+    with lock:
+        yield
 
 
 def chapters(root: Path) -> list[str]:
@@ -260,21 +270,26 @@ def _render(stage: Path, output: Path) -> Line:
     if (html / "index.html").exists() and stamp.exists() and stamp.read_text() == digest:
         return Line("the pages", "skipped: nothing changed", 0.0)
     start = time.perf_counter()
-    draft, log = output / "draft", output / "jupyter-book.log"
-    # From nothing: an incremental build leaves glued numbers of other pages stale.
-    shutil.rmtree(draft, ignore_errors=True)
+    # From nothing: an incremental build leaves glued numbers of other pages stale. Of a name of its own: where a build
+    # was killed, its jupyter-book may still be writing to the old one.
+    for old in output.glob("draft-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    draft, log = output / f"draft-{os.getpid()}", output / "jupyter-book.log"
     program = Path(sys.executable).with_name("jupyter-book")  # of this environment, activated or not
     command: list[str | Path] = [program, "build", stage, "--path-output", draft, "-W", "-n", "--keep-going"]
     with log.open("w") as file:
         colourless = os.environ | {"NO_COLOR": "1"}
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=colourless).returncode
     if code:
-        lines = [line for line in log.read_text().splitlines() if "WARNING" in line or "ERROR" in line]
-        first = lines[0] if lines else log.read_text().strip().splitlines()[-1]
+        text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text())
+        if os.strerror(errno.ENOSPC) in text:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft))
+        lines = [line for line in text.splitlines() if "WARNING" in line or "ERROR" in line]
+        first = lines[0] if lines else text.strip().splitlines()[-1]
         raise AelibError(f"jupyter-book: {first} ({len(lines)} such lines, all of it in {log})")
     built = draft / "_build" / "html"
     for page in _html_pages(built):
-        page.write_text(pages.mend(page.read_text()))
+        pages.finish(page, built / "_static" / "inline")
     if faults := check(built):
         raise AelibError(f"the built book has {len(faults)} faults, the first: {faults[0]}")
     stamp.unlink(missing_ok=True)
@@ -291,7 +306,7 @@ def _html_pages(html: Path) -> list[Path]:
 
 
 class _Page(HTMLParser):
-    """What a page refers to: anchors of its own, links, and what it loads."""
+    """What a page refers to: anchors of its own, links, and what it loads; what it runs, and its policy about that."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -300,6 +315,8 @@ class _Page(HTMLParser):
         self.links: list[str] = []
         self.loaded: list[str] = []
         self.without_alt: list[str] = []
+        self.own_code: list[str] = []
+        self.policy = ""
         self.feed(path.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -309,6 +326,11 @@ class _Page(HTMLParser):
         self.anchors |= {values[name] for name in ("id", "name") if name in values}
         if tag == "a" and "href" in values:
             self.links.append(values["href"])
+        self.own_code += [f"{name}={value}" for name, value in values.items() if name.startswith("on")]
+        if tag == "script" and "src" not in values:
+            self.own_code.append("<script>")
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"]
         if tag in ("script", "img", "iframe", "source") and "src" in values:
             self.loaded.append(values["src"])
         if tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload", "shortcut icon"):
@@ -321,7 +343,7 @@ def check(html: Path) -> list[str]:
     """Faults of a built book, a line each.
 
     A link or an anchor that leads nowhere or to two places, a file that is missing, a picture without alternative
-    text, anything loaded from another host.
+    text, anything loaded from another host, code within a page, a page without a policy that refuses such code.
     """
     read = {path: _Page(path) for path in _html_pages(html)}
     faults = []
@@ -329,6 +351,9 @@ def check(html: Path) -> list[str]:
         name = path.relative_to(html)
         faults += [f"{name}: {image} has no alternative text" for image in page.without_alt]
         faults += [f"{name}: {anchor} names two places" for anchor in page.repeated]
+        faults += [f"{name}: {code} runs within the page" for code in page.own_code]
+        if page.policy != pages.POLICY:
+            faults.append(f"{name}: has no content security policy, or another one")
         for target in page.loaded:
             parts = urlsplit(target)
             if parts.netloc:

@@ -1,4 +1,4 @@
-"""The command `aelib`: data, train, study, claims, book."""
+"""The command `aelib`: data, train, study, claims, book, verify."""
 
 from __future__ import annotations
 
@@ -52,6 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(action=_claims)
 
+    command = commands.add_parser("verify", help="measure every stored run anew, and make every built page anew")
+    command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.set_defaults(action=_verify)
+
     options = parser.parse_args(arguments)
     # A terminated training ends as an interrupted one does, with its last epoch on disk.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -61,6 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"aelib: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if options.debug or error.filename is None:
+            raise
+        print(f"aelib: {error.filename} cannot be used ({error.strerror}): see to that, and try again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("aelib: interrupted; what was under way goes on from its last epoch next time", file=sys.stderr)
@@ -147,6 +156,27 @@ def _book(options: argparse.Namespace) -> None:
     for line in lines:
         print(f"{line.chapter:<{width}}  {line.outcome:<{outcome}}  {line.seconds:6.1f} s")
     print(f"Open {runs.ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from itertools import chain
+
+    from aelib import runs, verify
+    from aelib.profiles import find_profile
+
+    find_profile(options.profile)
+    html = runs.ROOT / "_build" / "html"
+    results = verify.verify_runs(runs.results_folder() / options.profile)
+    if (html / "index.html").exists():
+        results = chain(results, verify.verify_book(runs.ROOT, html, profile=options.profile))
+    else:
+        print("there is no built book to verify: make book")
+    faulty = []
+    for name, faults in results:
+        print(f"{name}: {'; '.join(faults) or 'agrees'}", flush=True)
+        faulty += [name] if faults else []
+    if faulty:
+        raise AelibError(f"{len(faulty)} of the above differ: {', '.join(faulty)}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
@@ -176,25 +177,25 @@ def _import(source: Path, target: Path) -> None:
     """Unpack and verify the four files of `source`, then put them into `target`, each in one step."""
     if not source.is_dir():
         raise _BadSource(f"{source} is not a folder: give one that holds {', '.join(FILES)}, plain or .gz")
+    scratch = target / ".incoming"
     try:
         target.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".incoming-", dir=target))
+        # Held by the system on behalf of the process: a killed one leaves a scratch folder behind, but no lock.
+        with FileLock(target / ".lock"):
+            try:
+                shutil.rmtree(scratch, ignore_errors=True)
+                scratch.mkdir()
+                # A bar of four steps: unpacking and hashing 55 MB takes about a second.
+                for name in tqdm(FILES, desc="FashionMNIST", unit="file", disable=not sys.stderr.isatty()):
+                    _unpack(source, name, scratch / name)
+                for name in FILES:
+                    os.replace(scratch / name, target / name)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise AelibError(
             f"the data folder {target} cannot be written ({error.strerror}): name another one in AELIB_DATA"
         ) from error
-    try:
-        # A bar of four steps: unpacking and hashing 55 MB takes about a second.
-        for name in tqdm(FILES, desc="FashionMNIST", unit="file", disable=not sys.stderr.isatty()):
-            _unpack(source, name, scratch / name)
-        for name in FILES:
-            os.replace(scratch / name, target / name)
-    except OSError as error:
-        raise AelibError(
-            f"the data folder {target} cannot be written ({error.strerror}): name another one in AELIB_DATA"
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _BadSource(AelibError):

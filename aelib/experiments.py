@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import sys
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -252,6 +253,26 @@ def obtain(
     return runs.obtain(path, make, again=again)
 
 
+def only_known_parameters() -> None:
+    """Refuse, in a chapter, what papermill was given and the chapter's first cell does not name.
+
+    Papermill would only warn, and execute the chapter as if nothing had been asked for.
+
+    Raises:
+        AelibError: a parameter is unknown (the nearest known one is named).
+    """
+    from IPython import get_ipython  # type: ignore[attr-defined]
+
+    def assigned(cell: str) -> list[str]:
+        nodes = [node for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
+        return [target.id for node in nodes for target in node.targets if isinstance(target, ast.Name)]
+
+    cells: list[str] = [*get_ipython().user_ns["In"], "", ""]  # those executed so far, from 1 on
+    if cells[2].startswith("# Parameters"):  # papermill's own
+        for name in assigned(cells[2]):
+            known("parameter", name, assigned(cells[1]))
+
+
 def configure(experiment: Experiment, **parameters) -> Experiment:
     """`experiment` with some fields of its model or training configuration replaced.
 
@@ -306,16 +327,7 @@ def _make(
     if history.curve:
         arrays["curve_learning_rates"] = torch.tensor(history.curve.learning_rates, dtype=torch.float64)
         arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
-    best = history.rows[history.best_epoch - 1]
-    metrics = {
-        "epochs": len(history.rows),
-        "best_epoch": history.best_epoch,
-        "learning_rate": best["learning_rate"],
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-    }
-    metrics |= {name: value for name, value in best.items() if name.startswith("train_")}
-    for part, batches in (("validation", module.val_dataloader()), ("test", module.test_dataloader())):
-        metrics |= {f"{part}_{name}": value for name, value in evaluate(model, batches).items()}
+    metrics = summarise(history.rows) | measure(model, module)
     provenance = runs.provenance() | {
         "data": garments.name,
         "engine": asdict(history.engine),
@@ -324,6 +336,21 @@ def _make(
         "peak_memory_bytes": training.peak_memory(),
     }
     return Contents(config, weights, history.rows, metrics, arrays, provenance)
+
+
+def summarise(history: list[dict[str, float]]) -> dict[str, float]:
+    """What the metrics of a run take from its history: how long it was, and what the best epoch reached."""
+    best = min(history, key=lambda row: row["validation_loss"] if np.isfinite(row["validation_loss"]) else np.inf)
+    metrics = {"epochs": len(history), "best_epoch": best["epoch"], "learning_rate": best["learning_rate"]}
+    return metrics | {name: value for name, value in best.items() if name.startswith("train_")}
+
+
+def measure(model: Model, module: GarmentsDataModule) -> dict[str, float]:
+    """What the metrics of a run take from its weights: their number, and the losses on validation and test images."""
+    metrics: dict[str, float] = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+    for part, batches in (("validation", module.val_dataloader()), ("test", module.test_dataloader())):
+        metrics |= {f"{part}_{name}": value for name, value in evaluate(model, batches).items()}
+    return metrics
 
 
 @torch.no_grad()
@@ -381,6 +408,43 @@ def load_model(run: Run) -> Model:
     model = experiment.model_class(type(experiment.model)(**run.config["model"]))
     model.load_state_dict(run.weights)
     return model.eval()
+
+
+def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """The metrics of `run` and its arrays, from its history, its weights and the data.
+
+    Of the arrays only those that the weights alone decide: `predictions`, (M,), or of `pictures` that of the best
+    epoch, (28, 28).
+
+    Raises:
+        AelibError: the data are other than those that it was trained on, or the encoder that it stands on is gone.
+    """
+    experiment, profile = EXPERIMENTS[run.config["experiment"]], PROFILES[run.path.parent.name]
+    garments, decisive = profile.garments(), dict(run.config["data"])
+    if garments.sha256 != decisive.pop("sha256"):
+        raise AelibError(f"run {run.path}: it was trained on other images than {garments.name}")
+    model = experiment.model_class(type(experiment.model)(**run.config["model"]))
+    inputs = experiment.prepare(model, garments, _source(run))
+    model.load_state_dict(run.weights)
+    module = GarmentsDataModule(inputs, SplitConfig(**decisive))
+    metrics = summarise(run.history) | measure(model, module)
+    arrays: dict[str, Tensor] = {}
+    if isinstance(experiment, ClassifierExperiment):
+        arrays = experiment.look(model, module)
+    elif (picture := experiment.picture(garments)) is not None:
+        arrays["pictures"] = training.render(model, picture)
+    return metrics, arrays
+
+
+def _source(run: Run) -> Run | None:
+    """The run whose encoder `run` stands on, if it does; found by the digest of its weights."""
+    if "encoder" not in run.config:
+        return None
+    name = EXPERIMENTS[run.config["experiment"]].source
+    for path in sorted(run.path.parent.glob(f"{name}-*")):
+        if hashlib.sha256((path / "weights.safetensors").read_bytes()).hexdigest() == run.config["encoder"]:
+            return runs.load(path)
+    raise AelibError(f"run {run.path}: the encoder that it stands on is not beside it: train it again")
 
 
 def test_labels(run: Run) -> np.ndarray:

@@ -38,10 +38,15 @@ def directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, n
 def tsne(codes: np.ndarray, *, perplexity: float) -> np.ndarray:
     """t-SNE map of `codes`, (N, D), not standardised → (N, 2), float32, in no particular unit.
 
-    It starts from the PCA map: a random start would scatter the classes differently with each seed.
+    It starts from the PCA map: a random start would scatter the classes differently with each seed. Of few codes the
+    perplexity is at most a third of their number; fewer than four are all at the origin.
     """
+    if len(codes) < 4:
+        return np.zeros((len(codes), 2), dtype=np.float32)
+    perplexity = min(perplexity, len(codes) / 3)
     points, _ = pca(codes)
-    start = (points / points[:, 0].std() * 1e-4).astype(np.float32)  # scikit-learn's own scale
+    # scikit-learn's own scale; codes that are all the same have none.
+    start = (points / max(points[:, 0].std(), 1e-12) * 1e-4).astype(np.float32)
     model = TSNE(n_components=2, perplexity=perplexity, init=start, learning_rate="auto", random_state=0)
     return model.fit_transform(codes.astype(np.float32))
 

@@ -9,6 +9,8 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from aelib.errors import AelibError
+
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Counts, (10, 10): the true class down, the predicted class across; two (N,) in [0, 10)."""
@@ -29,7 +31,13 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, neighbours: int =
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
-    """Mean silhouette of the classes, in [−1, 1]: near 1 for tight clusters far apart, near 0 for mixed ones."""
+    """Mean silhouette of the classes, in [−1, 1]: near 1 for tight clusters far apart, near 0 for mixed ones.
+
+    Raises:
+        AelibError: there are fewer than two classes.
+    """
+    if len(np.unique(labels)) < 2:
+        raise AelibError("a silhouette compares classes with each other: the images must be of two at least")
     return float(silhouette_score(points, labels))
 
 

@@ -6,8 +6,10 @@ Figures and tables of the chapters are written beside them, by their names, so t
 from __future__ import annotations
 
 import base64
+import hashlib
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -178,12 +180,35 @@ _MENDS = [
     (r'<th class="head[^>]*><p></p></th>', "<td></td>"),
     # A role that ARIA has given up, in a list.
     (r' role="doc-biblioentry"', ' role="listitem"'),
+    # `page.js` listens instead.
+    (r'<button onclick="[^"]*"', "<button"),
 ]
 """What the theme, myst-nb and docutils write and cannot be told otherwise; axe-core finds each in its absence."""
 
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'"
+)
+"""What a page may load and run: files of the book. MathJax and the figures need styles within the page."""
 
-def mend(html: str) -> str:
-    """A page that everyone can use."""
+
+def finish(page: Path, scripts: Path) -> None:
+    """Make a built page one that everyone can use, and that runs nothing but files of the book.
+
+    Args:
+        page: rewritten in place.
+        scripts: folder that gets the scripts that stood in the page.
+    """
+    html = page.read_text()
     for wrong, right in _MENDS:
         html = re.sub(wrong, right, html)
-    return html
+
+    def in_a_file(script: re.Match[str]) -> str:
+        path = scripts / f"{hashlib.sha256(script[1].encode()).hexdigest()[:8]}.js"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(script[1])
+        return f'<script src="{os.path.relpath(path, page.parent)}"></script>'
+
+    html = re.sub(r"<script(?![^>]* src=)[^>]*>(.*?)</script>", in_a_file, html, flags=re.S)
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />'
+    page.write_text(html.replace("<meta", f"{policy}\n<meta", 1))

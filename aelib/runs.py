@@ -148,6 +148,8 @@ def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
             content[name] = (path / name).read_bytes()
         except FileNotFoundError:
             content[name] = b""
+        except OSError as error:
+            raise AelibError(f"{path / name} cannot be read ({error.strerror}): let this user read it") from error
         if hashlib.sha256(content[name]).hexdigest() != checksums.get(name):
             raise damaged(path, f"{name} is missing, truncated or altered")
     digest = checksum(path)
@@ -181,7 +183,7 @@ def damaged(path: Path, what: str) -> AelibError:
 
 def _read_checksums(path: Path) -> dict[str, str]:
     try:
-        lines = (path / CHECKSUMS).read_text().splitlines()
+        lines = (path / CHECKSUMS).read_text(errors="replace").splitlines()
     except FileNotFoundError as error:
         raise damaged(path, f"{CHECKSUMS} is missing") from error
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
@@ -191,8 +193,8 @@ _UNWRITABLE = {errno.ENOSPC, errno.EEXIST, errno.EDQUOT, errno.EACCES, errno.EPE
 
 
 @contextmanager
-def unwritable_explained(folder: Path) -> Iterator[None]:
-    """Turns the system's refusal to write in `folder` into a line that says what to do.
+def unwritable_explained(folder: Path, otherwise: str = "name another folder in AELIB_RESULTS") -> Iterator[None]:
+    """Turns the system's refusal to write in `folder` into a line that says what to do: make room, or `otherwise`.
 
     Raises:
         AelibError: something in `folder` could not be written.
@@ -206,7 +208,7 @@ def unwritable_explained(folder: Path) -> Iterator[None]:
             raise
         raise AelibError(
             f"{error.filename or folder} cannot be written ({error.strerror}): "
-            "make room or name another folder in AELIB_RESULTS; what is done is kept"
+            f"make room, or {otherwise}; what is done is kept"
         ) from error
 
 

@@ -324,16 +324,17 @@ def _finished(path: Path) -> optuna.Study:
 def work(plan: Plan) -> None:
     """Take one trial after another until all are finished."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = _open(plan)
     garments = find_profile(plan.profile).garments()
     try:
-        while claim := _claim(plan, storage):
-            study, trial, lock = claim
-            with lock:
-                try:
-                    _run(plan, study, trial, garments)
-                except _Lost:
-                    _say(f"trial {trial.number} was taken over by another worker")
+        with runs.unwritable_explained(plan.path.parent):
+            storage = _open(plan)
+            while claim := _claim(plan, storage):
+                study, trial, lock = claim
+                with lock:
+                    try:
+                        _run(plan, study, trial, garments)
+                    except _Lost:
+                        _say(f"trial {trial.number} was taken over by another worker")
     except FileNotFoundError:
         if not plan.path.exists():
             raise

@@ -106,12 +106,25 @@ def choose_engine(steps: int) -> Engine:
 
     Validation and test always run in float32, uncompiled: a metric does not depend on the engine.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and _gpu_has_room():
         return Engine("cuda", torch.cuda.is_bf16_supported(), steps >= COMPILE_FROM_STEPS and _has_compiler())
     # Where the processor has no bf16 instructions they are emulated, slower than float32.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return Engine("cpu", bf16, steps >= COMPILE_FROM_STEPS and _has_compiler())
+
+
+GPU_NEEDS = 2**30
+"""Bytes of a GPU's memory that a training here needs at least, PyTorch's own included."""
+
+
+@cache
+def _gpu_has_room() -> bool:
+    """Whether the GPU has `GPU_NEEDS` bytes to give; says so, once, where it does not."""
+    free, _ = torch.cuda.mem_get_info()
+    if free < GPU_NEEDS:
+        print(f"aelib: the GPU has {free / 2**20:,.0f} MiB free, too few: training on the processor", file=sys.stderr)
+    return free >= GPU_NEEDS
 
 
 @cache
@@ -254,7 +267,7 @@ class _Recorder(Checkpoint):
             self.best_epoch = int(row["epoch"])
             self.best_weights = {name: value.cpu().clone() for name, value in pl_module.model.state_dict().items()}
         if self.picture is not None:
-            self.pictures.append(_picture(pl_module.model, self.picture.to(pl_module.device)))
+            self.pictures.append(render(pl_module.model, self.picture.to(pl_module.device)))
         self.seconds.append(time.perf_counter() - self._started)
         trainer.save_checkpoint(self.path)
         if self.watch:
@@ -271,7 +284,7 @@ class _Recorder(Checkpoint):
 
 
 @torch.no_grad()
-def _picture(model: Model, image: Tensor) -> Tensor:
+def render(model: Model, image: Tensor) -> Tensor:
     """The output of `model` for one image, (1, 1, 28, 28) in [0, 1], as (28, 28), uint8."""
     training = model.training
     model.eval()
@@ -361,9 +374,16 @@ def fit(
 
     Raises:
         Diverged: the losses are no longer numbers.
-        AelibError: the checkpoint is damaged.
+        AelibError: the checkpoint is damaged, or a batch is too small for the model.
     """
     _keep_freed_memory()
+    split = data.config
+    normalised = any(isinstance(each, torch.nn.modules.batchnorm._BatchNorm) for each in model.modules())
+    if normalised and 1 in (split.batch_size, split.train % split.batch_size):
+        raise AelibError(
+            f"{split.train:,} training images in batches of {split.batch_size} leave a batch of one, which batch "
+            "normalisation cannot take: choose another batch_size or number of images"
+        )
     engine = choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
     module = _Training(model, config, engine, seed)
     path = folder / "checkpoint"

@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import nbformat
 import pytest
 import torch
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import sync_playwright
 
-from aelib import data, synthetic
+from aelib import data, runs, synthetic
 from aelib.data import GarmentsDataModule, SplitConfig
+from aelib.runs import Contents
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -120,3 +124,51 @@ def idx_folder(tmp_path, monkeypatch):
         digests[name] = hashlib.sha256(content).hexdigest()
     monkeypatch.setattr(data, "FILES", digests)
     return folder
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """One page and one chapter, which reads a run."""
+    root = tmp_path / "ein Büchlein"
+    (root / "book").mkdir(parents=True)
+    (root / "requirements.txt").write_text("# comment\na==1\n")
+    (root / "_config.yml").write_text(
+        yaml.safe_dump({"only_build_toc_files": True, "execute": {"execute_notebooks": "off"}})
+    )
+    (root / "_toc.yml").write_text(
+        yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": [{"file": "book/chapter"}]})
+    )
+    includes = "".join(f"```{{include}} {name}.md\n```\n\n" for name in ("_build_runs", "_tables/tab-a"))
+    (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
+    contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, some_provenance())
+    run = runs.obtain(runs.run_path(tmp_path / "results/report", "test", {"a": 1}), lambda _: contents)
+    cells = [
+        new_markdown_cell("# Chapter\n\nFirst prose."),
+        new_code_cell('profile = "report"', metadata={"tags": ["parameters"]}),
+        new_code_cell(
+            f"from pathlib import Path\nfrom aelib import runs\nrun = runs.load(Path({str(run.path)!r}))\n"
+            "print('seen:', profile)\nimport sys; print('no' + 'ise', file=sys.stderr)"
+        ),
+        new_code_cell(
+            "from IPython.display import SVG\nSVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')",
+            metadata={"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}}},
+        ),
+        new_code_cell(
+            "from IPython.display import Markdown\nfrom aelib import tables\n"
+            "Markdown(tables.myst_table('tab-a', 'A table.', ['a'], []))",
+            metadata={"tags": ["remove-cell"]},
+        ),
+    ]
+    write(root, cells)
+    return root
+
+
+def some_provenance():
+    """Of a run that was not trained."""
+    return runs.provenance() | {"engine": {"device": "cpu"}, "training_seconds": 1.0}
+
+
+def write(root, cells):
+    """The chapter of the small book."""
+    metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=cells, metadata=metadata), root / "book/chapter.ipynb")

@@ -8,59 +8,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
-from conftest import ROOT
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from conftest import ROOT, some_provenance, write
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from aelib import book, pages, runs
+from aelib import book, pages, runs, verify
 from aelib.errors import AelibError
 from aelib.runs import Contents
-
-
-@pytest.fixture
-def small_book(tmp_path):
-    """One page and one chapter, which reads a run."""
-    root = tmp_path / "a book"
-    (root / "book").mkdir(parents=True)
-    (root / "requirements.txt").write_text("# comment\na==1\n")
-    (root / "_config.yml").write_text(
-        yaml.safe_dump({"only_build_toc_files": True, "execute": {"execute_notebooks": "off"}})
-    )
-    (root / "_toc.yml").write_text(
-        yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": [{"file": "book/chapter"}]})
-    )
-    includes = "".join(f"```{{include}} {name}.md\n```\n\n" for name in ("_build_runs", "_tables/tab-a"))
-    (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
-    contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, _provenance())
-    run = runs.obtain(runs.run_path(tmp_path / "results/report", "test", {"a": 1}), lambda _: contents)
-    cells = [
-        new_markdown_cell("# Chapter\n\nFirst prose."),
-        new_code_cell('profile = "report"', metadata={"tags": ["parameters"]}),
-        new_code_cell(
-            f"from pathlib import Path\nfrom aelib import runs\nrun = runs.load(Path({str(run.path)!r}))\n"
-            "print('seen:', profile)\nimport sys; print('no' + 'ise', file=sys.stderr)"
-        ),
-        new_code_cell(
-            "from IPython.display import SVG\nSVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')",
-            metadata={"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}}},
-        ),
-        new_code_cell(
-            "from IPython.display import Markdown\nfrom aelib import tables\n"
-            "Markdown(tables.myst_table('tab-a', 'A table.', ['a'], []))",
-            metadata={"tags": ["remove-cell"]},
-        ),
-    ]
-    write(root, cells)
-    return root
-
-
-def _provenance():
-    return runs.provenance() | {"engine": {"device": "cpu"}, "training_seconds": 1.0}
-
-
-def write(root, cells):
-    metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    nbformat.write(new_notebook(cells=cells, metadata=metadata), root / "book/chapter.ipynb")
 
 
 def read(root) -> list:
@@ -95,7 +48,7 @@ def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
     assert build(small_book) == ["ran: its code and requirements.txt changed", "rendered"]
 
     path = next(Path(small_book.parent / "results/report").glob("test-*"))
-    contents = Contents({"a": 1}, {}, [{"epoch": 2}], {}, {}, _provenance())
+    contents = Contents({"a": 1}, {}, [{"epoch": 2}], {}, {}, some_provenance())
     runs.obtain(path, lambda _: contents, again=True)
     assert build(small_book)[0] == f"ran: run {path.name} changed"
 
@@ -121,7 +74,7 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(small
 
 
 def test_pictures_that_are_no_drawings_and_runs_that_are_too_many(tmp_path):
-    config, about = {"seed": 3}, _provenance() | {"engine": {"device": "cuda"}}
+    config, about = {"seed": 3}, some_provenance() | {"engine": {"device": "cuda"}}
     read = [tmp_path / "quick" / f"run_{number}-12345678" for number in range(9)]
     for path in read:
         path.mkdir(parents=True)
@@ -136,6 +89,20 @@ def test_pictures_that_are_no_drawings_and_runs_that_are_too_many(tmp_path):
     text = notebook.cells[1].source
     assert "s on GPU; again: `aelib train run_0 --again --profile quick --seed 3`" in text
     assert "and 3 more runs" in text
+
+
+def test_a_number_that_was_changed_in_a_built_page_is_found(small_book):
+    cells = read(small_book)
+    cells[2].source += "\nprint('a loss of', 0.12345)"
+    write(small_book, cells)
+    build(small_book)
+    page = small_book / "_build/html/book/chapter.html"
+    found = dict(verify.verify_book(small_book, page.parents[1], profile="report"))
+    assert found == {"chapter.html": [], "intro.html": []}
+    page.write_text(page.read_text().replace("a loss of 0.12345", "a loss of 0.12245"))
+    found = dict(verify.verify_book(small_book, page.parents[1], profile="report"))
+    assert found["intro.html"] == []
+    assert "'0.12245', but comes out as '0.12345'" in found["chapter.html"][0]
 
 
 def test_a_failed_cell_is_named_and_the_old_book_stays(small_book):
@@ -180,18 +147,35 @@ def test_two_builds_at_once(small_book):
         ('<p id="top">x</p>', "top names two places"),
         ('<script src="https://example.org/a.js"></script>', "loads https://example.org/a.js from another host"),
         ('<link rel="stylesheet" href="//example.org/a.css">', "loads //example.org/a.css from another host"),
+        ("<script>alert(1)</script>", "<script> runs within the page"),
+        ('<p onclick="alert(1)">x</p>', "onclick=alert(1) runs within the page"),
+        ('<meta http-equiv="Content-Security-Policy" content="default-src *">', "has no content security policy, or"),
     ],
 )
 def test_every_fault_of_the_html_is_found(tmp_path, html, fault):
     (tmp_path / "_images").mkdir()
     (tmp_path / "_images/a.svg").write_text("<svg/>")
-    good = '<h1 id="top">x</h1><a href="other.html#top">x</a><a href="https://example.org">x</a><a href="#top">x</a>'
+    good = f'<meta http-equiv="Content-Security-Policy" content="{pages.POLICY}">'
+    good += '<h1 id="top">x</h1><a href="other.html#top">x</a><a href="https://example.org">x</a><a href="#top">x</a>'
     (tmp_path / "other.html").write_text(good)
     (tmp_path / "index.html").write_text(f'{good}<img src="_images/a.svg" alt="a garment">')
     assert book.check(tmp_path) == []
     (tmp_path / "index.html").write_text(good + html)
     assert len(book.check(tmp_path)) == 1
     assert fault in book.check(tmp_path)[0]
+
+
+def test_a_finished_page_runs_nothing_but_files(tmp_path):
+    page = tmp_path / "book/a.html"
+    page.parent.mkdir()
+    page.write_text(
+        '<meta charset="utf-8" /><script>x = "</p>";\n</script><button onclick="print()" class="b">x</button>'
+    )
+    pages.finish(page, tmp_path / "inline")
+    (script,) = (tmp_path / "inline").iterdir()
+    assert script.read_text() == 'x = "</p>";\n'
+    assert f'<script src="../inline/{script.name}"></script><button class="b">' in page.read_text()
+    assert book.check(tmp_path) == []
 
 
 def test_a_comment_in_aelib_executes_nothing_but_a_change_does(tmp_path, monkeypatch):
@@ -226,6 +210,15 @@ def test_chapters_are_thin_and_stored_without_outputs(path):
     [
         (["latent_dim", "0"], "AelibError: latent_dim must be a whole number of at least 1, not 0"),
         (["profile", "nonsense"], "AelibError: profile must be one of report, quick, smoke, not 'nonsense'"),
+        (
+            ["latent_dmi", "16"],
+            "AelibError: parameter must be one of profile, seed, latent_dim, linear_units, instance_norm, optimizer, "
+            "learning_rate, weight_decay, not 'latent_dmi'; did you mean 'latent_dim'?",
+        ),
+        (
+            ["latent_dim", "__import__('os').mkdir('owned')"],
+            """AelibError: latent_dim must be a whole number of at least 1, not "__import__('os').mkdir('owned')\"""",
+        ),
     ],
 )
 def test_papermill_with_a_wrong_value_ends_with_one_line(parameter, words, tmp_path):
@@ -235,6 +228,7 @@ def test_papermill_with_a_wrong_value_ends_with_one_line(parameter, words, tmp_p
     assert done.returncode != 0
     assert done.stderr.strip().splitlines()[-1] == words
     assert not (tmp_path / "results").exists(), "nothing was trained"
+    assert not (ROOT / "owned").exists(), "a value that looks like code is not run"
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
     failed = next(out for cell in cells for out in cell.get("outputs", []) if out.output_type == "error")
     assert json.dumps(failed.traceback) == json.dumps([words])

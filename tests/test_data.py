@@ -44,7 +44,7 @@ def one_line(error) -> str:
 
 def test_a_given_folder_is_verified_and_kept(idx_folder):
     folder, _ = data.fetch(idx_folder)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(data.FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([".lock", *data.FILES])
     assert data.fetch() == (folder, "cache")
     garments = data.load()
     assert torch.equal(garments.train_images, synthetic.garments(30, 20).train_images)

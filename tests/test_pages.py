@@ -40,6 +40,34 @@ def test_every_page_is_whole_and_open_to_everyone(size, scheme, chromium, html):
     assert not faults, "\n".join(faults)
 
 
+def test_the_buttons_of_the_theme_work_under_the_policy(chromium, html):
+    """Their handlers stood in the page, where the policy lets nothing run."""
+    context = chromium.new_context(viewport=WIDE)
+    page = context.new_page()
+    page.goto((html / "book/intro.html").as_uri(), wait_until="load")
+    page.evaluate("window.print = () => { window.printed = true }")
+    page.evaluate("document.querySelector('.btn-download-pdf-button').click()")
+    assert page.evaluate("window.printed")
+    page.locator(".btn-fullscreen-button").click()
+    page.wait_for_function("document.fullscreenElement")
+    context.close()
+
+
+def test_a_script_that_was_slipped_in_does_not_run(chromium, html, tmp_path):
+    text = (html / "book/intro.html").read_text()
+    for slipped in ("<script>window.caught = true</script>", "<img src='' onerror='window.caught = true'>"):
+        changed = html / "book" / f"slipped-{tmp_path.name}.html"
+        changed.write_text(text.replace("</article>", f"{slipped}</article>"))
+        context = chromium.new_context()
+        page = context.new_page()
+        try:
+            page.goto(changed.as_uri(), wait_until="load")
+            assert page.evaluate("window.caught") is None
+        finally:
+            changed.unlink()
+            context.close()
+
+
 def test_paper_is_white_and_holds_the_article_alone(chromium, html):
     context = chromium.new_context(viewport=WIDE, color_scheme="dark")
     page = context.new_page()

@@ -1,0 +1,640 @@
+"""Faults that really happen: what is said, and what is lost, which is nothing.
+
+Each of them strikes once. `make faults` has them strike a dozen times, and writes the table of the book.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, lacking
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_study import SMALL, TINY
+from test_study import outcome as trials_of
+
+from aelib import checkpoints, cli, data, experiments, latent, metrics, profiles, runs, study, synthetic, training
+from aelib.data import SplitConfig
+from aelib.errors import AelibError
+
+pytestmark = pytest.mark.faults
+TIMES = int(os.environ.get("AELIB_FAULTS", 1))
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+ROWS: list[tuple[str, str, int, str]] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table():
+    """What has been tried, for the page about the build."""
+    yield
+    if "AELIB_FAULTS" in os.environ:
+        lines = ["| Fault | Tried | Times | Outcome |", "| --- | --- | ---: | --- |"]
+        lines += [f"| {fault} | {how} | {times:,} | {outcome} |" for fault, how, times, outcome in sorted(ROWS)]
+        (ROOT / "book/_faults.md").write_text("\n".join(lines) + "\n")
+
+
+def tried(fault: str, how: str, times: int, outcome: str) -> None:
+    """To be called at the end of a test, when all has gone well."""
+    ROWS.append((fault, how, times, outcome))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file, but for locks, and for provenance, which says when."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if not path.name.endswith(".lock") and path.name not in ("provenance.json", runs.CHECKSUMS)
+    }
+
+
+def strike(start, outcome, reset) -> int:
+    """Stop a command `TIMES` times, each at a random moment of its work; it always ends with the same outcome.
+
+    Args:
+        start: starts it; it prints a line when its work begins.
+        outcome: what it has made.
+        reset: does away with that.
+    """
+    process = start()
+    process.stdout.readline()
+    began = time.perf_counter()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    seconds, expected = time.perf_counter() - began, outcome()
+    reset()
+    moments, hits = random.Random(0), 0
+    while hits < TIMES:
+        process = start()
+        process.stdout.readline()
+        time.sleep(moments.uniform(0, seconds))
+        process.send_signal(SIGNALS[hits % len(SIGNALS)])
+        _, errors = process.communicate(timeout=300)
+        if process.returncode == 0:  # it was quicker
+            assert outcome() == expected
+            reset()
+            continue
+        hits += 1
+        assert "Traceback" not in errors
+    process = start()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert outcome() == expected
+    return hits
+
+
+HOW = "SIGKILL, SIGTERM and Ctrl-C in turns, at random moments"
+SAME = "started again, it ends with the same bytes"
+
+
+def test_a_training_that_is_killed(python, tmp_path):
+    program = (
+        "import sys; from aelib import cli, experiments; print('go', flush=True)\n"
+        "sys.exit(cli.main(['train', 'convolutional', '--profile', 'smoke']))"
+    )
+    results = tmp_path / "results"
+    hits = strike(lambda: python(program), lambda: digests(results), lambda: shutil.rmtree(results))
+    tried("A training is killed", HOW, hits, SAME)
+
+
+def test_an_evaluation_that_is_killed(python, tmp_path, smoke_results):
+    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+    results = tmp_path / "results"
+    shutil.copytree(run.path, results / "smoke" / run.path.name)
+    before = digests(results)
+    program = (
+        "import sys; from pathlib import Path; from aelib import cli, runs, verify; print('go', flush=True)\n"
+        "runs.ROOT = Path('nowhere'); sys.exit(cli.main(['verify', '--profile', 'smoke']))"
+    )
+    hits = strike(lambda: python(program), lambda: digests(results), lambda: None)
+    assert digests(results) == before
+    tried("An evaluation (`aelib verify`) is killed", HOW, hits, "it has changed nothing")
+
+
+def test_a_study_that_is_killed(python, tmp_path):
+    program = TINY + "print('go', flush=True)\nsys.exit(cli.main(['study', '--profile', 'smoke']))"
+    results = tmp_path / "results"
+
+    def outcome():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(profiles.PROFILES, "smoke", SMALL)
+            return trials_of(study.load(study.Plan("smoke")).trials)
+
+    hits = strike(lambda: python(program), outcome, lambda: shutil.rmtree(results))
+    tried("A study is killed", HOW, hits, "started again, it ends with the same trials, each counted once")
+
+
+@pytest.fixture
+def four_files(tmp_path):
+    """A folder in the place of FashionMNIST's, and the beginning of a program that takes it for that."""
+    folder, generator = tmp_path / "four files", random.Random(0)
+    folder.mkdir()
+    contents = {name: generator.randbytes(4_000_000) for name in data.FILES}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    return folder, f"import sys; from aelib import cli, data; data.FILES.update({files!r}); print('go', flush=True)\n"
+
+
+def test_a_fetch_that_is_killed(python, tmp_path, four_files):
+    folder, program = four_files
+    program += f"sys.exit(cli.main(['data', '--from', {str(folder)!r}]))"
+    cache = tmp_path / "no-data"
+    hits = strike(lambda: python(program), lambda: digests(cache), lambda: shutil.rmtree(cache))
+    tried("The fetch of the data is killed", HOW, hits, SAME)
+
+
+def test_two_fetches_at_once(python, tmp_path, four_files):
+    folder, program = four_files
+    program += f"sys.exit(cli.main(['data', '--from', {str(folder)!r}]))"
+    for _ in range(TIMES):
+        processes = [python(program) for _ in range(2)]
+        for process in processes:
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors
+        assert digests(tmp_path / "no-data") == digests(folder)
+        shutil.rmtree(tmp_path / "no-data")
+    tried("Two processes fetch the data", "both at once", TIMES, "both have it")
+
+
+def test_a_build_that_is_killed(python, small_book):
+    program = (
+        "import sys; from pathlib import Path; from aelib import book, errors; print('go', flush=True)\n"
+        f"book.build(Path({str(small_book)!r}), profile='report', notice='')"
+    )
+    built = small_book / "_build"
+    hits = strike(lambda: python(program), lambda: digests(built / "html"), lambda: shutil.rmtree(built))
+    tried("The build of a book is killed, its chapters included", HOW, hits, SAME)
+
+
+def test_two_trainings_at_once(python, tmp_path):
+    program = "import sys; from aelib import cli; sys.exit(cli.main(['train', 'convolutional', '--profile', 'smoke']))"
+    processes = [python(program) for _ in range(2)]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sum(errors.count("aelib: training") for _, errors in outputs) == 1, "one trains"
+    assert outputs[0][0] == outputs[1][0], "both have it"
+    tried("Two processes ask for one run", "both at once", 1, "one trains, the other waits and says so")
+
+
+# ---------------------------------------------------------------- disks
+
+
+def on_a_disk(tmp_path, options: str, script: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a shell script in which `$DISK` is a small disk of its own."""
+    if not shutil.which("unshare"):
+        lacking("unshare, to mount a disk (Debian: util-linux)")
+    (tmp_path / "disk").mkdir(exist_ok=True)
+    command = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"]), "bash", "-eu", "-c"]
+    mount = f'mount -t tmpfs -o {options} tmpfs "$DISK"\n'
+    variables = {"DISK": str(tmp_path / "disk"), "PYTHON": sys.executable, "OUT": str(tmp_path)} | environment
+    return subprocess.run(
+        [*command, mount + script], env=os.environ | variables, cwd=tmp_path, capture_output=True, text=True
+    )
+
+
+def one_line(errors: str) -> str:
+    """What is left of standard error without the notes on the way."""
+    lines = [line for line in errors.splitlines() if not line.startswith(("aelib: training ", "aelib: executing "))]
+    assert len(lines) == 1, errors
+    return lines[0]
+
+
+FULL_THEN_NOT = """
+if "$PYTHON" -c "$PROGRAM" >/dev/null; then echo "it did not notice" >&2; exit 1; fi
+mount -o remount,size=200m "$DISK"
+"$PYTHON" -c "$PROGRAM" >/dev/null 2>&1
+cp -r "$DISK" "$OUT/kept"
+"""
+
+
+@pytest.mark.parametrize("size", ["64k", "12m"])
+def test_a_full_disk_in_training(size, python, tmp_path, smoke_results):
+    program = "import sys; from aelib import cli; sys.exit(cli.main(['train', 'convolutional', '--profile', 'smoke']))"
+    done = on_a_disk(
+        tmp_path, f"size={size}", FULL_THEN_NOT, PROGRAM=program, AELIB_RESULTS=str(tmp_path / "disk/results")
+    )
+    assert done.returncode == 0, done.stderr
+    assert "No space left on device" in one_line(done.stderr)
+    assert "make room, or name another folder in AELIB_RESULTS" in done.stderr
+    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+    assert digests(tmp_path / "kept/results/smoke" / run.path.name) == digests(run.path)
+    tried("The disk is full in training", f"a disk of {size}, then a larger one", 1, f"one line; {SAME}")
+
+
+def test_a_full_disk_in_a_study(tmp_path):
+    program = TINY + "sys.exit(cli.main(['study', '--profile', 'smoke']))"
+    done = on_a_disk(tmp_path, "size=1m", FULL_THEN_NOT, PROGRAM=program, AELIB_RESULTS=str(tmp_path / "disk/results"))
+    assert done.returncode == 0, done.stderr
+    assert "No space left on device" in one_line(done.stderr)
+    tried("The disk is full in a study", "a disk of 1m, then a larger one", 1, "one line; it goes on")
+
+
+def test_a_full_disk_in_a_fetch(tmp_path, four_files):
+    folder, program = four_files
+    program += f"sys.exit(cli.main(['data', '--from', {str(folder)!r}]))"
+    done = on_a_disk(tmp_path, "size=9m", FULL_THEN_NOT, PROGRAM=program, AELIB_DATA=str(tmp_path / "disk/data"))
+    assert done.returncode == 0, done.stderr
+    assert "disk/data cannot be written (No space left on device): name another one" in one_line(done.stderr)
+    assert digests(tmp_path / "kept/data") == digests(folder)
+    tried("The disk is full in a fetch", "a disk of 9m, then a larger one", 1, f"one line; {SAME}")
+
+
+def test_a_full_disk_in_a_build(tmp_path, small_book):
+    (small_book / "_build").symlink_to(tmp_path / "disk")
+    program = (
+        "import sys; from pathlib import Path; from aelib import book, cli\n"
+        "def build(_): book.build(Path('ein Büchlein'), profile='report', notice='')\n"
+        "cli._claims = build; sys.exit(cli.main(['claims']))"
+    )
+    done = on_a_disk(tmp_path, "size=2m", FULL_THEN_NOT, PROGRAM=program)
+    assert done.returncode == 0, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("aelib: ")
+    assert "cannot be written (No space left on device): make room, or build a copy" in last
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "kept/html/book/chapter.html").exists()
+    tried("The disk is full in a build", "a disk of 2m, then a larger one", 1, "one line; it goes on")
+
+
+def test_results_that_may_only_be_read(tmp_path, smoke_results):
+    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+    script = """
+    cp -r "$RESULTS" "$DISK/results"
+    mount -o remount,ro "$DISK"
+    "$PYTHON" -m aelib.cli train convolutional --profile smoke
+    if "$PYTHON" -m aelib.cli train convolutional --profile smoke --seed 7; then exit 1; fi
+    """
+    results = {"RESULTS": str(smoke_results), "AELIB_RESULTS": str(tmp_path / "disk/results")}
+    done = on_a_disk(tmp_path, "size=200m", script, **results)
+    assert done.returncode == 0, done.stderr
+    assert run.path.name in done.stdout, "what is there is read"
+    assert "cannot be written (Read-only file system): make room, or name" in one_line(done.stderr)
+    tried("The results may only be read", "a disk mounted so", 1, "what is there is read; else one line")
+
+
+def test_results_without_permission(tmp_path):
+    results = tmp_path / "results"
+    results.mkdir(mode=0o555)
+    command = [sys.executable, "-m", "aelib.cli", "train", "convolutional", "--profile", "smoke"]
+    if os.getuid() == 0:  # who may do everything, unless told not to
+        caps = "-dac_override,-dac_read_search"
+        command = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", *command]
+    for mode, words in ((0o555, "cannot be written (Permission denied)"), (0o000, "(Permission denied)")):
+        results.chmod(mode)
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert words in one_line(done.stderr)
+    results.chmod(0o755)
+    tried("No permission", "results that may not be written, then not even be read", 2, "one line")
+
+
+def test_odd_paths_and_another_disk(tmp_path, smoke_results):
+    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+    script = """
+    mkdir "$DISK/elsewhere"
+    ln -s "$DISK/elsewhere" "$AELIB_RESULTS"
+    "$PYTHON" -m aelib.cli train convolutional --profile smoke
+    cp -r "$AELIB_RESULTS/smoke" "$OUT/kept"
+    """
+    done = on_a_disk(tmp_path, "size=200m", script, AELIB_RESULTS=str(tmp_path / "Ergebnisse für Zoë & Søn"))
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / "kept" / run.path.name) == digests(run.path)
+    tried(
+        "An odd path on another disk", "blanks, `&`, letters beyond ASCII, a symbolic link", 1, "the same bytes as ever"
+    )
+
+
+# ---------------------------------------------------------------- tampering
+
+
+def damage(content: bytes, how: str, dice: random.Random) -> bytes:
+    if how == "truncated":
+        return content[: dice.randrange(len(content))]
+    if how == "emptied":
+        return b""
+    changed = bytearray(content)
+    changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+    return bytes(changed)
+
+
+WAYS = ("truncated", "emptied", "a bit flipped")
+
+
+def tamper(folder: Path, names, load) -> int:
+    """Damage each file in each way, `TIMES` times; `load` must refuse, in a line that names the folder."""
+    dice, count = random.Random(0), 0
+    for name in names:
+        whole = (folder / name).read_bytes()
+        for how in WAYS:
+            for _ in range(TIMES):
+                (folder / name).write_bytes(damage(whole, how, dice))
+                with pytest.raises(AelibError) as error:
+                    load()
+                assert str(folder) in str(error.value)
+                assert "\n" not in str(error.value)
+                count += 1
+        (folder / name).write_bytes(whole)
+    load()
+    return count
+
+
+DAMAGES = "every file truncated, emptied, a bit flipped"
+
+
+def test_a_run_that_was_tampered_with(smoke_results, tmp_path):
+    paths = []
+    for seed in (0, 1):
+        run = experiments.obtain("convolutional", profile="smoke", seed=seed, folder=smoke_results)
+        paths.append(shutil.copytree(run.path, tmp_path / run.path.name))
+    names = [*runs.FILES, runs.CHECKSUMS]
+    count = tamper(paths[0], names, lambda: runs.load(paths[0]))
+    for name in names:
+        whole = (paths[0] / name).read_bytes()
+        shutil.copy(paths[1] / name, paths[0] / name)
+        with pytest.raises(AelibError, match="restore it from git"):
+            runs.load(paths[0])
+        (paths[0] / name).write_bytes(whole)
+        count += 1
+    tried("A run is damaged", f"{DAMAGES}, swapped with another run's", count, "all found before use")
+
+
+def test_data_that_were_tampered_with(idx_folder):
+    count = tamper(idx_folder, data.FILES, lambda: data.fetch(idx_folder))
+    tried("The data are damaged", DAMAGES, count, "all found before use")
+
+
+def test_a_study_that_was_tampered_with(tmp_path, monkeypatch):
+    monkeypatch.setitem(profiles.PROFILES, "smoke", SMALL)
+    plan = study.Plan("smoke", folder=tmp_path)
+    study.obtain(plan)
+    count = tamper(plan.path, [*study.FILES, runs.CHECKSUMS], lambda: study.load(plan))
+    tried("A study is damaged", f"{DAMAGES}, its journal too", count, "all found before use")
+
+
+def test_a_checkpoint_that_was_tampered_with(tmp_path):
+    value = {"weights": torch.arange(3000.0), "rows": [{"epoch": 1, "loss": 0.5}]}
+    checkpoints.save(value, tmp_path / "checkpoint")
+    count = tamper(tmp_path, ["checkpoint"], lambda: checkpoints.load(tmp_path / "checkpoint"))
+    tried("A checkpoint is damaged", DAMAGES, count, "all found before use")
+
+
+def test_a_pickle_is_never_loaded(tmp_path, smoke_results):
+    class Payload:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "owned"),))
+
+    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+    path = shutil.copytree(run.path, tmp_path / run.path.name)
+    plain = {"state_dict": {}, "payload": Payload()}
+    torch.save(plain, tmp_path / "as torch saves")
+    payloads = [pickle.dumps(plain), (tmp_path / "as torch saves").read_bytes()]
+    for content in payloads:
+        for name in ("weights.safetensors", "arrays.safetensors"):
+            whole = (path / name).read_bytes(), (path / runs.CHECKSUMS).read_bytes()
+            (path / name).write_bytes(content)
+            lines = whole[1].decode().splitlines()
+            digest = hashlib.sha256(content).hexdigest()
+            lines = [f"{digest}  {name}" if line.endswith(f"  {name}") else line for line in lines]
+            (path / runs.CHECKSUMS).write_text("\n".join(lines) + "\n")
+            with pytest.raises(AelibError, match=f"{name} is not a safetensors file"):
+                runs.load(path)
+            (path / name).write_bytes(whole[0])
+            (path / runs.CHECKSUMS).write_bytes(whole[1])
+        (tmp_path / "checkpoint").write_bytes(content)
+        with pytest.raises(AelibError, match="checkpoint is truncated or altered"):
+            checkpoints.load(tmp_path / "checkpoint")
+    assert not (tmp_path / "owned").exists()
+    tried("A file carries a pickle with a payload", "weights, arrays and checkpoints, checksums to match", 6, "refused")
+
+
+def test_a_configuration_leads_nowhere_else(tmp_path, smoke_results):
+    """Its fingerprint is in the name of its folder, and no path is made from what it says."""
+    run = experiments.obtain("transfer", profile="smoke", folder=smoke_results)
+    path = shutil.copytree(run.path, tmp_path / run.path.name)
+    for name in ("experiment", "encoder"):
+        config = run.config | {name: "../../elsewhere"}
+        (path / "config.json").write_bytes(runs.to_json(config))
+        lines = (path / runs.CHECKSUMS).read_text().splitlines()
+        digest = hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
+        lines = [f"{digest}  config.json" if line.endswith("  config.json") else line for line in lines]
+        (path / runs.CHECKSUMS).write_text("\n".join(lines) + "\n")
+        with pytest.raises(AelibError, match="config.json belongs to another run"):
+            runs.load(path)
+    outside = ("../report", "/etc", "smoke/../../..", "..")
+    for name in outside:
+        with pytest.raises(AelibError, match="profile must be one of"):
+            experiments.obtain("convolutional", profile=name)
+        with pytest.raises(AelibError, match="experiment must be one of"):
+            experiments.obtain(name, profile="smoke")
+    tried(
+        "A configuration or a name points elsewhere", "`../…` and the like", 2 + 2 * len(outside), "refused in one line"
+    )
+
+
+# ---------------------------------------------------------------- parameters
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.integers(), max_size=3),
+    st.sampled_from(["__import__('os')", "16", "1e-3", "adam ", "true"]),
+)
+NAMES = ["latent_dim", "linear_units", "instance_norm", "optimizer", "learning_rate", "weight_decay", "dropout"]
+NAMES += ["max_epochs", "patience", "min_delta", "beta", "probability", "noise_std", "channels", "latent_dmi"]
+EXAMPLES = settings(
+    max_examples=25 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+
+
+def test_wrong_parameters_in_python():
+    count = 0
+
+    @EXAMPLES
+    @given(st.sampled_from([*experiments.EXPERIMENTS]), st.sampled_from(NAMES), ANYTHING)
+    def check(name, parameter, value):
+        nonlocal count
+        count += 1
+        try:
+            changed = experiments.configure(experiments.EXPERIMENTS[name], **{parameter: value})
+        except AelibError as error:
+            lines = str(error).splitlines()
+        else:
+            # What was let through can be written down, and read back as it was.
+            lines = [runs.to_json(runs.plain(asdict(changed.model)))]
+            assert type(changed.model)(**json.loads(lines[0])) == changed.model
+        assert len(lines) == 1
+
+    check()
+    tried("A parameter is wrong, in Python", "any value for any parameter, by hypothesis", count, "one line, or right")
+
+
+def test_wrong_parameters_on_the_command_line(capsys, monkeypatch):
+    monkeypatch.setattr(experiments, "obtain", lambda *_, **__: pytest.fail("work was begun"))
+    count = 0
+
+    @EXAMPLES
+    @given(st.text(max_size=12), st.sampled_from(["name", "profile", "seed"]))
+    def check(text, which):
+        nonlocal count
+        if text in (*experiments.EXPERIMENTS, *profiles.PROFILES) or text.startswith("-") or which == "seed":
+            text = f"x{text}"
+        count += 1
+        name = text if which == "name" and text else "convolutional"
+        wrong = {"name": ["--profile", "smoke" if name == text else "?"], "profile": [f"--profile={text}"]}
+        try:
+            status = cli.main(["train", name, *wrong.get(which, [f"--seed={text}"])])
+        except SystemExit as exit:  # argparse's own, with a line of its own
+            status = exit.code
+        assert status in (1, 2)
+        assert "Traceback" not in capsys.readouterr().err
+
+    check()
+    tried("A parameter is wrong, on the command line", "any text, by hypothesis", count, "one line, before any work")
+
+
+def test_wrong_parameters_by_papermill(tmp_path):
+    papermill = Path(sys.executable).with_name("papermill")
+    wrong = [("latent_dim", "-3"), ("optimizer", "Adam"), ("learning_rate", "fast"), ("seed", "1.5"), ("latent", "9")]
+    wrong += [("profile", "Report"), ("weight_decay", "nan"), ("instance_norm", "maybe"), ("linear_units", "1e400")]
+    for name, value in wrong[: 2 * TIMES]:
+        command = [papermill, "book/01_convolutional.ipynb", tmp_path / "out.ipynb", "-p", name, value]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode != 0
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith(f"AelibError: {'parameter' if name == 'latent' else name} must be"), done.stderr
+        assert not (tmp_path / "results").exists()
+    count = min(2 * TIMES, len(wrong))
+    tried("A parameter is wrong, by papermill", "types, ranges, names", count, "one line, before any work")
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def with_images(change, **split):
+    garments = change(synthetic.garments(120, 40))
+    smoke = profiles.PROFILES["smoke"]
+    smaller = SplitConfig(**{"train": 96, "validation": 24, "test": 40, "batch_size": 30} | split)
+    return replace(smoke, garments=lambda: garments, split=smaller, max_epochs=2)
+
+
+def black(garments):
+    nothing = {name: torch.zeros_like(getattr(garments, name)) for name in ("train_images", "test_images")}
+    return replace(garments, **nothing, sha256="black")
+
+
+def one_class(garments):
+    same = {name: torch.full_like(getattr(garments, name), 3) for name in ("train_labels", "test_labels")}
+    return replace(garments, **same, sha256="one class")
+
+
+CASES = {
+    "images that are all black": lambda: with_images(black),
+    "one class alone": lambda: with_images(one_class),
+    "batches of one image": lambda: with_images(lambda garments: garments, train=24, batch_size=1),
+    "a validation set of one image": lambda: with_images(lambda garments: garments, validation=1),
+    "a test set of one image": lambda: with_images(lambda garments: garments, test=1),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_odd_data(case, monkeypatch, tmp_path):
+    monkeypatch.setitem(profiles.PROFILES, "smoke", CASES[case]())
+    for name in experiments.EXPERIMENTS:
+        try:
+            run = experiments.obtain(name, profile="smoke", folder=tmp_path)
+        except AelibError as error:
+            named = "batch of one" if name.startswith("cnn") and case == "batches of one image" else "diverged"
+            assert named in str(error), error  # noqa: PT017
+            continue
+        assert all(value == value and abs(value) < float("inf") for value in run.metrics.values()), run.metrics
+    tried("Odd data", f"{case}, with each model", len(experiments.EXPERIMENTS), "right, or named")
+
+
+def test_a_learning_rate_that_diverges(tmp_path, capsys):
+    with pytest.raises(training.Diverged, match="take a smaller learning_rate"):
+        experiments.obtain(
+            "convolutional",
+            profile="smoke",
+            folder=tmp_path,
+            optimizer="sgd",
+            learning_rate=1.0,
+            weight_decay=1e12,
+        )
+    assert not list(tmp_path.glob("smoke/convolutional-*"))
+    tried("A training diverges", "SGD at learning rate 1 with a huge penalty", 1, "one line that names the epoch")
+
+
+def test_a_silhouette_of_one_class_is_named():
+    with pytest.raises(AelibError, match="compares classes with each other"):
+        metrics.silhouette(torch.rand(9, 2).numpy(), torch.zeros(9).numpy())
+    assert latent.tsne(torch.rand(3, 5).numpy(), perplexity=80).shape == (3, 2)
+
+
+# ---------------------------------------------------------------- machines
+
+
+def test_a_machine_without_a_network(tmp_path):
+    """And without the data: where the Debian package is installed, it is found all the same."""
+    script = '"$PYTHON" -m aelib.cli data'
+    command = ["unshare", "--net", *([] if os.getuid() == 0 else ["--map-root-user"]), "bash", "-c", script]
+    done = subprocess.run(command, env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True)
+    if Path("/", data.DEBIAN_FOLDER).is_dir():
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 1
+        assert "Put its four IDX files in a folder and run `aelib data --from FOLDER`" in one_line(done.stderr)
+    tried("No network", "a process without one", 1, "one line that says where to put the data")
+
+
+def test_a_machine_without_a_compiler(python, tmp_path):
+    program = (
+        "import sys; from aelib import cli, training; training.COMPILE_FROM_STEPS = 1\n"
+        "sys.exit(cli.main(['train', 'convolutional', 'variational', '--profile', 'smoke']))"
+    )
+    process = python(program, CXX="/no/such/compiler")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert one_line(errors).startswith("aelib: no C++ compiler here: training without torch.compile")
+    tried("No C++ compiler", "`CXX` leads nowhere", 1, "trains without, and says so once")
+
+
+def test_a_machine_with_one_core(python):
+    process = python(
+        "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from aelib import cli\n"
+        "sys.exit(cli.main(['train', 'cnn', '--profile', 'smoke']))"
+    )
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    tried("One core", "a process bound to it", 1, "trains")
+
+
+def test_an_older_python(tmp_path):
+    older = tmp_path / "python3.10"
+    older.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c \"import sys; sys.version_info, sys.version = (3, 10, 1), '3.10.1'; "
+        'exec(sys.argv[2])" "$@"\n'
+    )
+    older.chmod(0o755)
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    for name in ("requirements.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    done = subprocess.run(["make", "setup", f"PYTHON={older}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"Python 3.11 to 3.13 is needed, {sys.executable} is 3.10.1: make PYTHON=" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+    tried("An older Python", "one that says so", 1, "one line, before anything is installed")
