@@ -6,6 +6,7 @@ import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
 
+import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -79,12 +80,17 @@ def test_imports_go_down():
 
 
 def lock() -> dict[str, list[Requirement]]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
     pins: dict[str, list[Requirement]] = {}
-    for line in lines:
-        if line and not line.startswith("#"):
-            pins.setdefault(canonicalize_name(Requirement(line).name), []).append(Requirement(line))
+    for line in lock_lines():
+        pin = Requirement(line.partition(" --hash")[0])
+        pins.setdefault(canonicalize_name(pin.name), []).append(pin)
     return pins
+
+
+def lock_lines() -> list[str]:
+    """One for each pin, its hashes included."""
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", "")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def project() -> dict:
@@ -122,6 +128,24 @@ def test_the_lock_is_complete_and_is_what_is_installed():
             if requirement.marker is None or any(requirement.marker.evaluate(each) for each in environments):
                 queue.append((canonicalize_name(requirement.name), requirement.extras))
     assert set(pins) == {name for name, _ in needed}
+
+
+def test_the_lock_has_a_hash_of_every_file():
+    assert all(re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line) for line in lock_lines())
+
+
+def test_workflows_have_least_permissions_and_pinned_actions():
+    """A pull request must reach no secret, and an action must not change under us."""
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        text, workflow = path.read_text(), yaml.safe_load(path.read_text())
+        assert workflow["permissions"] == {"contents": "read"}
+        assert "pull_request_target" not in text
+        assert "secrets." not in text
+        for action in re.findall(r"uses: (\S+)", text):
+            assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action), f"{path.name}: {action}"
+        for job in workflow["jobs"].values():
+            if job.get("permissions"):
+                assert job["if"] == "github.ref == 'refs/heads/main'"
 
 
 def test_every_dependency_has_its_reason():
