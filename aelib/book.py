@@ -96,8 +96,20 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
             shutil.copytree(output / "executed" / profile / "explore", stage / "book" / "_static" / "explore")
         for name, table in pages.build_facts(seconds, read).items():
             (stage / "book" / f"_build_{name}.md").write_text(table)
-        lines.append(_render(stage, output))
+        lines.append(_render(stage, output, profile, _key(root, {}, [])))
     return lines
+
+
+def profile_of(html: Path) -> str:
+    """The profile that a built book is of."""
+    try:
+        return (html.parent / STAMP).read_text().split()[0]
+    except (FileNotFoundError, IndexError) as error:
+        raise AelibError(f"{html} was not built by `aelib book`: build it again") from error
+
+
+STAMP = "html.stamp"
+"""Beside a built book: its profile, and a digest of all that it was rendered from."""
 
 
 @contextmanager
@@ -262,11 +274,12 @@ def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict
     return source
 
 
-def _render(stage: Path, output: Path) -> Line:
-    """Render `stage` into `output/html`, unless that is what is there."""
-    html, stamp = output / "html", output / "html.sha256"
+def _render(stage: Path, output: Path, profile: str, key: str) -> Line:
+    """Render `stage` into `output/html`, unless that is what is there; `key` stands for what renders it."""
+    html, stamp = output / "html", output / STAMP
     files = sorted(path for path in stage.rglob("*") if path.is_file())
-    digest = _sha256(*[f"{path.relative_to(stage)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files])
+    digests = [f"{path.relative_to(stage)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    digest = f"{profile} {_sha256(key, *digests)}"
     if (html / "index.html").exists() and stamp.exists() and stamp.read_text() == digest:
         return Line("the pages", "skipped: nothing changed", 0.0)
     start = time.perf_counter()
@@ -327,7 +340,8 @@ class _Page(HTMLParser):
         if tag == "a" and "href" in values:
             self.links.append(values["href"])
         self.own_code += [f"{name}={value}" for name, value in values.items() if name.startswith("on")]
-        if tag == "script" and "src" not in values:
+        # Of another type it is data.
+        if tag == "script" and "src" not in values and values.get("type") in (None, "", "module", "text/javascript"):
             self.own_code.append("<script>")
         if values.get("http-equiv") == "Content-Security-Policy":
             self.policy = values["content"]

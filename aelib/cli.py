@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(action=_claims)
 
-    command = commands.add_parser("verify", help="measure every stored run anew, and make every built page anew")
+    command = commands.add_parser("verify", help="measure the stored runs anew, and make the built book anew")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
     command.set_defaults(action=_verify)
 
@@ -66,10 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"aelib: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        if options.debug or error.filename is None:
+    except PermissionError as error:
+        if options.debug:
             raise
-        print(f"aelib: {error.filename} cannot be used ({error.strerror}): see to that, and try again", file=sys.stderr)
+        print(f"aelib: {error.filename} cannot be used ({error.strerror}): let this user use it", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("aelib: interrupted; what was under way goes on from its last epoch next time", file=sys.stderr)
@@ -159,24 +160,25 @@ def _book(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from itertools import chain
-
     from aelib import runs, verify
     from aelib.profiles import find_profile
 
     find_profile(options.profile)
+
+    def show(results: Iterable[tuple[str, str, list[str]]]) -> None:
+        faulty = []
+        for name, against, faults in results:
+            print(f"{name}: {'; '.join(faults) or f'agrees with {against}'}", flush=True)
+            faulty += [name] if faults else []
+        if faulty:
+            raise AelibError(f"{', '.join(faulty)}: see above; restore from git what was changed, or make it again")
+
+    show(verify.verify_runs(runs.results_folder() / options.profile))
     html = runs.ROOT / "_build" / "html"
-    results = verify.verify_runs(runs.results_folder() / options.profile)
     if (html / "index.html").exists():
-        results = chain(results, verify.verify_book(runs.ROOT, html, profile=options.profile))
+        show(verify.verify_book(runs.ROOT, html, profile=options.profile))
     else:
-        print("there is no built book to verify: make book")
-    faulty = []
-    for name, faults in results:
-        print(f"{name}: {'; '.join(faults) or 'agrees'}", flush=True)
-        faulty += [name] if faults else []
-    if faulty:
-        raise AelibError(f"{len(faulty)} of the above differ: {', '.join(faulty)}")
+        print("there is no built book to verify: aelib book")
 
 
 if __name__ == "__main__":

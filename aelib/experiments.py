@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -338,9 +339,14 @@ def _make(
     return Contents(config, weights, history.rows, metrics, arrays, provenance)
 
 
+def validation_loss(row: Mapping[str, float]) -> float:
+    """Of one epoch, for finding the best one: infinite where it is no number."""
+    return row["validation_loss"] if np.isfinite(row["validation_loss"]) else np.inf
+
+
 def summarise(history: list[dict[str, float]]) -> dict[str, float]:
     """What the metrics of a run take from its history: how long it was, and what the best epoch reached."""
-    best = min(history, key=lambda row: row["validation_loss"] if np.isfinite(row["validation_loss"]) else np.inf)
+    best = min(history, key=validation_loss)
     metrics = {"epochs": len(history), "best_epoch": best["epoch"], "learning_rate": best["learning_rate"]}
     return metrics | {name: value for name, value in best.items() if name.startswith("train_")}
 
@@ -404,14 +410,18 @@ def load_model(run: Run) -> Model:
     """
     if not run.weights:
         raise AelibError(f"run {run.path.name} is a summary without weights: obtain it with summary=False")
-    experiment = EXPERIMENTS[run.config["experiment"]]
-    model = experiment.model_class(type(experiment.model)(**run.config["model"]))
+    model = _untrained(run)
     model.load_state_dict(run.weights)
     return model.eval()
 
 
+def _untrained(run: Run) -> Model:
+    experiment = EXPERIMENTS[run.config["experiment"]]
+    return experiment.model_class(type(experiment.model)(**run.config["model"]))
+
+
 def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """The metrics of `run` and its arrays, from its history, its weights and the data.
+    """What the metrics of `run` take from its weights, and its arrays, from the weights and the data.
 
     Of the arrays only those that the weights alone decide: `predictions`, (M,), or of `pictures` that of the best
     epoch, (28, 28).
@@ -419,15 +429,15 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     Raises:
         AelibError: the data are other than those that it was trained on, or the encoder that it stands on is gone.
     """
-    experiment, profile = EXPERIMENTS[run.config["experiment"]], PROFILES[run.path.parent.name]
+    experiment, profile = EXPERIMENTS[run.config["experiment"]], find_profile(run.path.parent.name)
     garments, decisive = profile.garments(), dict(run.config["data"])
     if garments.sha256 != decisive.pop("sha256"):
-        raise AelibError(f"run {run.path}: it was trained on other images than {garments.name}")
-    model = experiment.model_class(type(experiment.model)(**run.config["model"]))
+        raise AelibError(f"run {run.path}: it was trained on other images than {garments.name}: train it again")
+    model = _untrained(run)
     inputs = experiment.prepare(model, garments, _source(run))
     model.load_state_dict(run.weights)
     module = GarmentsDataModule(inputs, SplitConfig(**decisive))
-    metrics = summarise(run.history) | measure(model, module)
+    metrics = measure(model, module)
     arrays: dict[str, Tensor] = {}
     if isinstance(experiment, ClassifierExperiment):
         arrays = experiment.look(model, module)

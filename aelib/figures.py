@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -38,9 +42,31 @@ matplotlib.rcParams.update(
 )
 
 
-def _figure(height: float, notice: str) -> Figure:
-    """An empty figure of `height` inches, marked with `notice` if there is one."""
-    figure = Figure(figsize=(WIDTH, height))
+class Drawing(Figure):
+    """A figure that gives its numbers as well, as CSV, to a notebook that shows it."""
+
+    columns: Mapping[str, list[Any]]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        if not self.columns:
+            return {}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in zip(*self.columns.values(), strict=True):
+            writer.writerow([f"{each:.6g}" if isinstance(each, (float, np.floating)) else each for each in row])
+        return {"text/csv": text.getvalue()}
+
+
+def _figure(height: float, notice: str, columns: Mapping[str, Iterable[Any]] | None = None) -> Drawing:
+    """An empty figure of `height` inches, marked with `notice` if there is one.
+
+    Args:
+        columns: the numbers that are drawn, texts or numbers by name, all as many.
+    """
+    figure = Drawing(figsize=(WIDTH, height))
+    figure.columns = {name: list(column) for name, column in (columns or {}).items()}
+    assert len({len(column) for column in figure.columns.values()}) < 2, "IPython would leave the numbers out"
     if notice:
         figure.suptitle(notice, color="#b00020", fontsize=9, fontweight="bold")
     return figure
@@ -58,23 +84,47 @@ def _class_handles() -> list[Line2D]:
     ]
 
 
-def class_map(points: np.ndarray, labels: np.ndarray, axes: tuple[str, str], *, notice: str = "") -> Figure:
-    """Scatter plot of a two-dimensional map, one colour a class (Figures 3, 4 and 11).
+def class_map(
+    points: np.ndarray, labels: np.ndarray, images: np.ndarray, axes: tuple[str, str], *, notice: str = ""
+) -> Figure:
+    """Scatter plot of a two-dimensional map, one colour a class, some of the images set on it (Figures 3, 4 and 11).
 
     Args:
         points: (N, 2).
         labels: (N,), in [0, 10).
+        images: (N, 28, 28), in [0, 1].
         axes: what the two axes show.
     """
-    figure = _figure(4.7, notice)
+    figure = _figure(4.7, notice, {axes[0]: points[:, 0], axes[1]: points[:, 1], "class": _names(labels)})
     axis = figure.subplots()
     # Drawn in random order, or the last class would cover the others.
     order = np.random.default_rng(0).permutation(len(points))
     colours = np.array(COLOURS)[labels[order]]
     axis.scatter(points[order, 0], points[order, 1], s=5, c=colours, alpha=0.7, linewidths=0, rasterized=True)
+    for index in _spread(points, distance=0.13):
+        thumbnail = OffsetImage(images[index], zoom=0.5, cmap="gray_r", norm=Normalize(0, 1))
+        frame = {"edgecolor": COLOURS[labels[index]], "linewidth": 1.2, "boxstyle": "square,pad=0.1"}
+        axis.add_artist(AnnotationBbox(thumbnail, tuple(points[index]), pad=0, bboxprops=frame))
     axis.set(xlabel=axes[0], ylabel=axes[1])
     figure.legend(handles=_class_handles(), loc="outside right center", handletextpad=0.1)
     return figure
+
+
+def _names(labels: np.ndarray) -> list[str]:
+    return [CLASSES[label] for label in labels]
+
+
+def _spread(points: np.ndarray, *, distance: float) -> list[int]:
+    """Indices of points, (N, 2), in crowded places that are `distance` apart or more, as a share of the map's sides."""
+    low, high = np.percentile(points, [1, 99], axis=0)
+    places = (points - low) / np.maximum(high - low, 1e-12)
+    chosen: list[int] = []
+    for index in np.random.default_rng(0).permutation(len(points)):
+        apart = np.abs(places[chosen] - places[index]).max(1).min() if chosen else np.inf
+        # Were the points evenly spread, a hundredth of them would be so near; with much fewer it is a straggler.
+        if apart >= distance and (np.abs(places - places[index]).max(1) < 0.05).mean() > 0.01 / 6:
+            chosen.append(int(index))
+    return chosen
 
 
 def _show(axis: Axes, image: np.ndarray, title: str = "") -> None:
@@ -132,7 +182,7 @@ def loss_history(
         history: one row an epoch, with `epoch`, `train_loss` and `validation_loss`.
         label: what the loss is.
     """
-    figure = _figure(3.4, notice)
+    figure = _figure(3.4, notice, {name: [row[name] for row in history] for name in history[0]})
     _losses(figure.subplots(), history, label)
     return figure
 
@@ -218,7 +268,8 @@ def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, notice: st
         maps: (N, 2) each, by title.
         labels: (N,), in [0, 10).
     """
-    figure = _figure(3.1, notice)
+    columns = {f"{title}, {axis}": points[:, axis - 1] for title, points in maps.items() for axis in (1, 2)}
+    figure = _figure(3.1, notice, columns | {"class": _names(labels)})
     order = np.random.default_rng(0).permutation(len(labels))
     colours = np.array(COLOURS)[labels[order]]
     for axis, (title, points) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
@@ -232,7 +283,9 @@ def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, notice: st
 
 def loss_histories(histories: Mapping[str, Sequence[Mapping[str, float]]], *, notice: str = "") -> Figure:
     """One panel a training, from top to bottom, in logarithm (Figure 19)."""
-    figure = _figure(2.5 * len(histories), notice)
+    rows = [{"model": title} | dict(row) for title, history in histories.items() for row in history]
+    columns = {name: [row[name] for row in rows] for name in ("model", "epoch", "train_loss", "validation_loss")}
+    figure = _figure(2.5 * len(histories), notice, columns)
     for axis, (title, history) in zip(figure.subplots(len(histories), 1), histories.items(), strict=True):
         _losses(axis, history)
         axis.set_title(title, fontsize=10)
@@ -241,7 +294,8 @@ def loss_histories(histories: Mapping[str, Sequence[Mapping[str, float]]], *, no
 
 def confusion_matrix(matrix: np.ndarray, *, notice: str = "") -> Figure:
     """Counts, (10, 10): predicted class across, true class down (Figures 8 and 14)."""
-    figure = _figure(5.6, notice)
+    columns = {f"predicted {name}": counts for name, counts in zip(CLASSES, matrix.T, strict=True)}
+    figure = _figure(5.6, notice, {"true class": CLASSES} | columns)
     axis = figure.subplots()
     # The square root lets the few confusions be seen beside the many right answers.
     axis.imshow(np.sqrt(matrix), cmap="Blues")
@@ -258,7 +312,7 @@ def confusion_matrix(matrix: np.ndarray, *, notice: str = "") -> Figure:
 
 def finder_curve(learning_rates: np.ndarray, losses: np.ndarray, chosen: float, *, notice: str = "") -> Figure:
     """What the learning-rate finder saw, a star at the value that it chose (Figure 13)."""
-    figure = _figure(3.2, notice)
+    figure = _figure(3.2, notice, {"learning_rate": learning_rates, "smoothed_loss": losses})
     axis = figure.subplots()
     axis.plot(learning_rates, losses, color=COLOURS[0])
     at = int(np.abs(np.log(learning_rates / chosen)).argmin())
@@ -313,9 +367,9 @@ def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, notice
         pruned: (N,), whether a trial was stopped by the pruner.
         random: how many trials were drawn at random before the sampler learned.
     """
-    figure = _figure(3.4, notice)
-    axis = figure.subplots()
     numbers = np.arange(len(values))
+    figure = _figure(3.4, notice, {"trial": numbers, "lowest_validation_loss": values, "pruned": pruned.astype(int)})
+    axis = figure.subplots()
     axis.axvspan(-1, random - 0.5, color="0.93", zorder=0, label="random trials")
     complete = ~pruned & np.isfinite(values)
     axis.plot(numbers[complete], values[complete], "o", color=COLOURS[0], markersize=4, label="trial")
@@ -336,7 +390,8 @@ def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[st
         dims, values: (N,), of the trials that have a value.
         optimizers: N names.
     """
-    figure = _figure(3.6, notice)
+    columns = {"latent_dim": dims, "lowest_validation_loss": values, "optimizer": np.array(optimizers)}
+    figure = _figure(3.6, notice, columns)
     axis = figure.subplots()
     for name, colour, marker in zip(
         ("adam", "sgd", "adamax"), (COLOURS[1], COLOURS[6], COLOURS[0]), "sDo", strict=True
@@ -365,7 +420,9 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, notic
     Args:
         ours, report: shares in [0, 1], by name; drawn in the order of `ours`, the largest on top.
     """
-    figure = _figure(3.4, notice)
+    columns: dict[str, Any] = {"hyper-parameter": ours.keys(), "ours": ours.values()}
+    columns["report"] = [report[name] for name in ours]
+    figure = _figure(3.4, notice, columns)
     axis = figure.subplots()
     places = np.arange(len(ours))[::-1]
     for offset, shares, colour, label in ((0.2, ours, COLOURS[0], "ours"), (-0.2, report, COLOURS[1], "report")):
@@ -384,7 +441,8 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, no
     Args:
         dims, units, values: (N,), of the trials that have a value.
     """
-    figure = _figure(4.2, notice)
+    columns = {"latent_dim": dims, "linear_units": units, "lowest_validation_loss": values}
+    figure = _figure(4.2, notice, columns)
     axis = figure.subplots()
     levels = np.geomspace(values.min(), values.max(), 12)
     filled = axis.tricontourf(dims, units, values, levels=levels, cmap="viridis_r", norm=LogNorm())
@@ -405,7 +463,7 @@ def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, notice
         costs: (N,) each, by what it is called on the axis.
         values: (N,), losses.
     """
-    figure = _figure(3.2, notice)
+    figure = _figure(3.2, notice, dict(costs) | {"lowest_validation_loss": values})
     axes = figure.subplots(1, len(costs), sharey=True)
     for axis, (label, cost) in zip(axes, costs.items(), strict=True):
         front = pareto_front(cost, values)

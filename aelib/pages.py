@@ -11,8 +11,7 @@ import importlib.metadata
 import json
 import os
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,10 @@ def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: 
         notebook: changed in place.
         command: executes the chapter.
         read: paths of the runs that it read.
-        folder: of the chapter; it gets `_figures/`, `_tables/` and `_runs/`.
+        folder: of the chapter; it gets `_figures/` and `_tables/`.
     """
-    for name in ("_figures", "_tables", "_runs"):
+    for name in ("_figures", "_tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for path in read[:LISTED]:
-        if (path / "history.csv").exists():  # a study has none
-            shutil.copy(path / "history.csv", folder / "_runs" / f"{path.name}.csv")
     cells, source = [], _source(command, read)
     for cell in notebook.cells:
         cells.append(cell)
@@ -53,40 +49,40 @@ def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: 
                 (folder / "_tables" / f"{table[1]}.md").write_text(content["text/markdown"])
         name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
         if name and contents:
-            picture = _picture(contents[-1], folder / "_figures" / name)
-            text = _provenance(picture, source)
+            text = _provenance(_files(contents[-1], folder / "_figures" / name), source)
             # A name of its own: a random one would make every build another.
             cells.append(new_markdown_cell(text, id=f"provenance-{name}"[:64]))
     notebook.cells = cells
 
 
-def _picture(content: Mapping[str, str], path: Path) -> str:
-    """Write a picture, as a vector drawing where there is one; returns its file's name."""
+def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
+    """Write a picture, as a vector drawing where there is one, and its numbers, which it leaves out of `content`."""
     if "image/svg+xml" in content:
-        path.with_suffix(".svg").write_text(content["image/svg+xml"])
-        return f"{path.name}.svg"
-    path.with_suffix(".png").write_bytes(base64.b64decode(content["image/png"]))
-    return f"{path.name}.png"
+        files = [path.with_suffix(".svg")]
+        files[0].write_text(content["image/svg+xml"])
+    else:
+        files = [path.with_suffix(".png")]
+        files[0].write_bytes(base64.b64decode(content["image/png"]))
+    if "text/csv" in content:
+        files.append(path.with_suffix(".csv"))
+        files[1].write_text(content.pop("text/csv"))  # myst-nb does not know it
+    return files
 
 
 def _source(command: str, read: Sequence[Path]) -> list[str]:
     """Lines that say what drew the figures of a chapter, and from which runs."""
-    lines = []
-    for path in read[:LISTED]:
-        csv = f"; {{download}}`its losses as CSV <_runs/{path.name}.csv>`" if (path / "history.csv").exists() else ""
-        lines.append(f"- {_sentence(path, command)}{csv}")
+    lines = [f"- {_sentence(path, command)}" for path in read[:LISTED]]
     if len(read) > LISTED:
         lines.append(f"- and {len(read) - LISTED} more runs")
     return [f"Drawn by `{command}`, which reads", "", *lines] if lines else [f"Drawn by `{command}`."]
 
 
-def _provenance(picture: str, source: Sequence[str]) -> str:
-    kind = picture.rpartition(".")[2].upper()
+def _provenance(files: Sequence[Path], source: Sequence[str]) -> str:
     return "\n".join(
         [
             '<div class="provenance">',
             "",
-            f"{{download}}`{kind} <_figures/{picture}>`",
+            " · ".join(f"{{download}}`{path.suffix[1:].upper()} <_figures/{path.name}>`" for path in files),
             "",
             "<details><summary>Provenance</summary>",
             "",
@@ -181,15 +177,16 @@ _MENDS = [
     # A role that ARIA has given up, in a list.
     (r' role="doc-biblioentry"', ' role="listitem"'),
     # `page.js` listens instead.
-    (r'<button onclick="[^"]*"', "<button"),
+    (r'<button onclick="(window\.print|toggleFullScreen)\(\)"', "<button"),
 ]
 """What the theme, myst-nb and docutils write and cannot be told otherwise; axe-core finds each in its absence."""
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'"
+    "default-src 'none'; script-src 'self' file:; style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data:; "
+    "font-src 'self' file:; connect-src 'self' file:; form-action 'self' file:; base-uri 'none'"
 )
-"""What a page may load and run: files of the book. MathJax and the figures need styles within the page."""
+"""What a page may load and run: files of the book, from a server or, where browsers disagree on what 'self' is, from a
+folder. MathJax and the figures need styles within the page."""
 
 
 def finish(page: Path, scripts: Path) -> None:
@@ -209,6 +206,6 @@ def finish(page: Path, scripts: Path) -> None:
         path.write_text(script[1])
         return f'<script src="{os.path.relpath(path, page.parent)}"></script>'
 
-    html = re.sub(r"<script(?![^>]* src=)[^>]*>(.*?)</script>", in_a_file, html, flags=re.S)
+    html = re.sub(r"<script(?![^>]* (?:src|type)=)[^>]*>(.*?)</script>", in_a_file, html, flags=re.S)
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />'
     page.write_text(html.replace("<meta", f"{policy}\n<meta", 1))

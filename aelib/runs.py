@@ -106,11 +106,22 @@ def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False)
     """
     if path.exists() and not again:
         return load(path)
+    nothing_new(path)
     with _workspace(path, "again" if again else "partial") as workspace:
         if not path.exists() or again:
             publish(_encoded(make(workspace)), path)
             shutil.rmtree(workspace)
     return load(path)
+
+
+def nothing_new(path: Path) -> None:
+    """Refuse to make `path` while what is there is being verified.
+
+    Raises:
+        AelibError: it is.
+    """
+    if "AELIB_NOTHING_NEW" in os.environ:
+        raise AelibError(f"run {path} is not there to be verified: `aelib train`, or build the book")
 
 
 def load(path: Path) -> Run:

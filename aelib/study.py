@@ -293,6 +293,7 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
     """
     at_least_one("workers", workers)
     if not plan.path.exists():
+        runs.nothing_new(plan.path)
         with runs.unwritable_explained(plan.path.parent):
             plan.workspace.mkdir(parents=True, exist_ok=True)
             if workers == 1:

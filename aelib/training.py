@@ -121,7 +121,10 @@ GPU_NEEDS = 2**30
 @cache
 def _gpu_has_room() -> bool:
     """Whether the GPU has `GPU_NEEDS` bytes to give; says so, once, where it does not."""
-    free, _ = torch.cuda.mem_get_info()
+    try:
+        free, _ = torch.cuda.mem_get_info()
+    except RuntimeError:  # not even room to ask
+        free = 0
     if free < GPU_NEEDS:
         print(f"aelib: the GPU has {free / 2**20:,.0f} MiB free, too few: training on the processor", file=sys.stderr)
     return free >= GPU_NEEDS

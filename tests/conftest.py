@@ -150,7 +150,8 @@ def small_book(tmp_path):
             "print('seen:', profile)\nimport sys; print('no' + 'ise', file=sys.stderr)"
         ),
         new_code_cell(
-            "from IPython.display import SVG\nSVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')",
+            "from IPython.display import display\nsvg = '<svg xmlns=\"http://www.w3.org/2000/svg\"/>'\n"
+            "display({'image/svg+xml': svg, 'text/csv': 'x,y'}, raw=True)",
             metadata={"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}}},
         ),
         new_code_cell(

@@ -22,7 +22,8 @@ def svg(figure) -> bytes:
 def all_figures(notice: str):
     rng = np.random.default_rng(0)
     images = rng.random((10, 28, 28))
-    yield figures.class_map(rng.normal(size=(50, 2)), np.arange(50) % 10, ("a", "b"), notice=notice)
+    garments = rng.random((50, 28, 28))
+    yield figures.class_map(rng.normal(size=(50, 2)), np.arange(50) % 10, garments, ("a", "b"), notice=notice)
     yield figures.image_grid(images, columns=4, titles=list(CLASSES), notice=notice)
     yield figures.reconstructions(images, images, notice=notice)
     yield figures.loss_history(HISTORY, notice=notice)
@@ -61,6 +62,26 @@ def test_the_architecture_names_every_shape_twice():
     for shape in ("1 × 28×28", "16 × 12×12", "32 × 5×5", "800", "128"):
         assert texts.count(shape) >= 2, shape
     assert "code\n12" in texts
+
+
+def test_a_figure_gives_its_numbers():
+    bundles = [each._repr_mimebundle_() for each in all_figures("")]
+    assert sum("text/csv" in bundle for bundle in bundles) == 7, "all but the two of images"
+    lines = bundles[3]["text/csv"].splitlines()
+    assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
+    assert len(lines) == 1 + len(HISTORY)
+    assert bundles[0]["text/csv"].splitlines()[0] == "a,b,class"
+    assert bundles[0]["text/csv"].splitlines()[1].endswith(",T-shirt")
+
+
+def test_thumbnails_do_not_cover_each_other():
+    points = np.random.default_rng(0).normal(size=(2000, 2))
+    chosen = figures._spread(points, distance=0.11)
+    assert 20 < len(chosen) < 100
+    low, high = np.percentile(points, [1, 99], axis=0)
+    places = (points[chosen] - low) / (high - low)
+    gaps = np.abs(places[:, None] - places).max(2) + np.eye(len(chosen))
+    assert gaps.min() >= 0.11
 
 
 def test_garments_are_dark_on_white():

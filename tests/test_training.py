@@ -197,3 +197,36 @@ def test_without_a_compiler_it_trains_all_the_same(small, tmp_path, monkeypatch,
 def test_wrong_values_are_named(field, value, words):
     with pytest.raises(AelibError, match=words):
         TrainingConfig(**{field: value})
+
+
+@pytest.mark.parametrize("free", [None, 10 * 2**20, 2**34])
+def test_a_gpu_without_room_is_left_alone(free, monkeypatch, capsys):
+    """There is none here: what PyTorch says of it is made up."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+
+    def mem_get_info():
+        if free is None:
+            raise RuntimeError("CUDA error: out of memory")
+        return free, 2**35
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", mem_get_info)
+    training._gpu_has_room.cache_clear()
+    devices = {training.choose_engine(steps).device for steps in (1, 1)}
+    training._gpu_has_room.cache_clear()
+    said = capsys.readouterr().err
+    if free is None or free < training.GPU_NEEDS:
+        assert devices == {"cpu"}
+        assert said == f"aelib: the GPU has {0 if free is None else 10} MiB free, too few: training on the processor\n"
+    else:
+        assert devices == {"cuda"}
+        assert said == ""
+
+
+def test_a_processor_without_bf16_trains_in_float32(monkeypatch, small, tmp_path):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = SymmetricAutoencoder(AutoencoderConfig(channels=(8, 8, 8), linear_units=32, latent_dim=4))
+    history = training.fit(model, small, TrainingConfig(max_epochs=1), seed=0, folder=tmp_path)
+    assert not history.engine.bf16
+    assert history.rows[0]["validation_loss"] < 1

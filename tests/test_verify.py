@@ -10,7 +10,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from aelib import cli, experiments, runs, verify
+from aelib import cli, experiments, runs, study, verify
+from aelib.errors import AelibError
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,18 @@ def one_number(name):
     return change
 
 
-def one_row(content):
+def first_row(content):
+    return rows(content, lambda number, loss: 0.0001 if not number else loss)
+
+
+def all_rows(content):
+    return rows(content, lambda _, loss: 0.9 * loss)
+
+
+def rows(content, change):
     rows = list(csv.DictReader(io.StringIO(content.decode())))
-    rows[0]["validation_loss"] = "0.0001"
+    for number, row in enumerate(rows):
+        row["validation_loss"] = repr(change(number, float(row["validation_loss"])))
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
@@ -74,15 +84,14 @@ def one_weight(content):
 
 
 def shifted(predictions):
-    return torch.cat([(predictions[:5] + 1) % 10, predictions[5:]])
+    return torch.cat([(predictions[:1] + 1) % 10, predictions[1:]])
 
 
 def test_what_was_left_alone_agrees(results, capsys):
     assert cli.main(["verify", "--profile", "smoke"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "there is no built book to verify: make book"
-    assert len(lines) == 5
-    assert all(line.endswith(": agrees") for line in lines[1:])
+    assert lines.pop() == "there is no built book to verify: aelib book"
+    assert [line.partition(": ")[2] for line in lines] == ["agrees with its weights"] * 3 + ["agrees with its history"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,8 @@ def test_what_was_left_alone_agrees(results, capsys):
     [
         ("convolutional", "metrics.json", one_number("test_loss"), "metrics.json: test_loss is"),
         ("convolutional", "metrics.json", one_number("train_loss"), "metrics.json: train_loss is"),
-        ("convolutional", "history.csv", one_row, "metrics.json: best_epoch is"),
+        ("convolutional", "history.csv", first_row, "metrics.json: best_epoch is"),
+        ("convolutional", "history.csv", all_rows, "history.csv: validation_loss of the best epoch is"),
         ("convolutional", "weights.safetensors", one_weight, "metrics.json: test_loss is"),
         (
             "convolutional",
@@ -100,7 +110,7 @@ def test_what_was_left_alone_agrees(results, capsys):
         ),
         ("cnn", "arrays.safetensors", one_tensor("predictions", shifted), "predictions is not what the weights give"),
         ("transfer", "metrics.json", one_number("test_accuracy"), "metrics.json: test_accuracy is"),
-        ("variational", "metrics.json", one_number("validation_loss"), "metrics.json: validation_loss is"),
+        ("variational", "metrics.json", one_number("validation_kl"), "history.csv: validation_kl of the best epoch"),
     ],
 )
 def test_what_was_changed_with_its_checksum_is_found(results, run, file, change, words, capsys):
@@ -127,20 +137,30 @@ def test_an_encoder_that_is_gone_is_named(results, capsys):
     assert "the encoder that it stands on is not beside it" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("0.01000", "0.01001", True),
-        ("0.01000", "0.01003", False),
-        ("71", "71", True),
-        ("71", "72", False),
-        ("900,477", "900,478", True),
-        ("9,999", "9,980", False),
-        ("−0.5", "0.5", False),
-        ("(0.25)", "(0.25),", False),
-        ("3e-05", "4e-05", False),
-        ("5.00e-05", "5.01e-05", True),
-    ],
-)
-def test_words_are_the_same_up_to_the_last_digit_of_their_numbers(one, other, same):
-    assert verify._close(one, other) == same
+def test_a_file_of_another_shape_does_not_keep_the_others_from_being_verified(results, capsys):
+    (path,) = results.glob("convolutional-*")
+    retouch(path, "weights.safetensors", lambda _: safetensors.torch.save({"x": torch.zeros(1)}))
+    (other,) = results.glob("cnn-*")
+    retouch(other, "metrics.json", lambda _: b"{}")
+    assert cli.main(["verify", "--profile", "smoke"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{other.name}: it cannot be measured: KeyError")
+    assert lines[1].startswith(f"{path.name}: it cannot be measured: RuntimeError")
+    assert lines[3].endswith(": agrees with its history")
+
+
+def test_nothing_to_verify_is_no_success(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    assert cli.main(["verify", "--profile", "smoke"]) == 1
+    assert "holds no run to verify" in capsys.readouterr().err
+
+
+def test_nothing_is_made_while_what_is_there_is_verified(monkeypatch, tmp_path):
+    monkeypatch.setenv("AELIB_NOTHING_NEW", "1")
+    for make in (
+        lambda: experiments.obtain("cnn", profile="smoke", folder=tmp_path),
+        lambda: study.obtain(study.Plan("smoke", folder=tmp_path)),
+    ):
+        with pytest.raises(AelibError, match="is not there to be verified"):
+            make()
+    assert not list(tmp_path.iterdir())
