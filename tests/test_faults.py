@@ -533,19 +533,43 @@ def test_wrong_parameters_on_the_command_line(capsys, monkeypatch):
     tried("A parameter is wrong, on the command line", "any text, by hypothesis", count, "one line, before any work")
 
 
+WORDS = st.text("abcdefghijklmnop", min_size=3, max_size=8)
+WRONG = {
+    "latent_dim": st.integers(max_value=0).map(str) | st.floats(1.1, 1.9).map(str) | WORDS,
+    "linear_units": st.integers(max_value=0).map(str) | WORDS,
+    "optimizer": WORDS | st.integers().map(str),
+    "learning_rate": st.floats(1.01, 1e9).map(str) | st.floats(max_value=-1e-9).map(str) | WORDS,
+    "weight_decay": st.floats(max_value=-1e-9).map(str) | WORDS,
+    "instance_norm": st.integers(2).map(str) | WORDS,
+    "seed": st.integers(max_value=-1).map(str) | WORDS,
+    "profile": WORDS,
+    "latent": st.integers().map(str),
+}
+
+
 def test_wrong_parameters_by_papermill(tmp_path):
     papermill = Path(sys.executable).with_name("papermill")
-    wrong = [("latent_dim", "-3"), ("optimizer", "Adam"), ("learning_rate", "fast"), ("seed", "1.5"), ("latent", "9")]
-    wrong += [("profile", "Report"), ("weight_decay", "nan"), ("instance_norm", "maybe"), ("linear_units", "1e400")]
-    for name, value in wrong[: 2 * TIMES]:
-        command = [papermill, "book/01_convolutional.ipynb", tmp_path / "out.ipynb", "-p", name, value]
+    count = 0
+
+    @settings(EXAMPLES, max_examples=2 * TIMES)
+    @given(st.sampled_from([*WRONG]).flatmap(lambda name: st.tuples(st.just(name), WRONG[name])))
+    def check(parameter):
+        nonlocal count
+        count += 1
+        command = [papermill, "book/01_convolutional.ipynb", tmp_path / "out.ipynb", "-p", *parameter]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode != 0
-        last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith(f"AelibError: {'parameter' if name == 'latent' else name} must be"), done.stderr
+        name = "parameter" if parameter[0] == "latent" else parameter[0]
+        assert done.stderr.strip().splitlines()[-1].startswith(f"AelibError: {name} must be"), done.stderr
         assert not (tmp_path / "results").exists()
-    count = min(2 * TIMES, len(wrong))
-    tried("A parameter is wrong, by papermill", "types, ranges, names", count, "one line, before any work")
+
+    check()
+    tried(
+        "A parameter is wrong, by papermill",
+        "types, ranges and names, by hypothesis",
+        count,
+        "one line, before any work",
+    )
 
 
 # ---------------------------------------------------------------- numbers
