@@ -297,7 +297,7 @@ def _render(stage: Path, output: Path, profile: str, key: str) -> Line:
         text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text())
         if os.strerror(errno.ENOSPC) in text:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft))
-        lines = [line for line in text.splitlines() if "WARNING" in line or "ERROR" in line]
+        lines = [line for line in text.splitlines() if re.search("WARNING|ERROR|CRITICAL", line)]
         first = lines[0] if lines else text.strip().splitlines()[-1]
         raise AelibError(f"jupyter-book: {first} ({len(lines)} such lines, all of it in {log})")
     built = draft / "_build" / "html"

@@ -346,15 +346,20 @@ def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, notice: st
     Args:
         models: centroids (10, 28, 28) and random codes (20, 28, 28), in [0, 1], by title.
     """
-    figure = _figure(2.3 * len(models), notice)
-    parts = figure.subfigures(len(models), 1, squeeze=False).flat
-    for part, (title, (means, drawn)) in zip(parts, models.items(), strict=True):
-        part.suptitle(title, fontsize=10)
-        left, right = part.subfigures(1, 2, width_ratios=(1.35, 1), wspace=0.05)
-        for axis, image, name in zip(left.subplots(2, 5).flat, means, CLASSES, strict=True):
+    height = 2.2  # of a model's part, in inches
+    figure = _figure(height * len(models) + 0.3 * bool(notice), notice)
+    # Placed by hand: the solver of a nested layout comes out with other last digits each time.
+    figure.set_layout_engine("none")
+    for number, (title, (means, drawn)) in enumerate(models.items()):
+        low, high = ((height * (len(models) - number) - inches) / figure.get_figheight() for inches in (height, 0.45))
+        figure.text(0.5, high + 0.2 / figure.get_figheight(), title, ha="center", va="center", fontsize=10)
+        place = {"bottom": low + 0.05 / figure.get_figheight(), "top": high}
+        left = figure.add_gridspec(2, 5, left=0.01, right=0.61, hspace=0.2, wspace=0.05, **place)
+        for axis, image, name in zip(left.subplots(squeeze=False).flat, means, CLASSES, strict=True):
             _show(axis, image)
             axis.set_title(name, fontsize=6.5, pad=2)
-        for axis, image in zip(right.subplots(4, 5).flat, drawn, strict=True):
+        right = figure.add_gridspec(4, 5, left=0.65, right=0.99, hspace=0.05, wspace=0.05, **place)
+        for axis, image in zip(right.subplots(squeeze=False).flat, drawn, strict=True):
             _show(axis, image)
     return figure
 

@@ -150,8 +150,9 @@ def small_book(tmp_path):
             "print('seen:', profile)\nimport sys; print('no' + 'ise', file=sys.stderr)"
         ),
         new_code_cell(
-            "from IPython.display import display\nsvg = '<svg xmlns=\"http://www.w3.org/2000/svg\"/>'\n"
-            "display({'image/svg+xml': svg, 'text/csv': 'x,y'}, raw=True)",
+            "from aelib import figures\n"
+            "%config InlineBackend.figure_formats = ['svg']\n%matplotlib inline\n"
+            "figures.loss_history([{'epoch': 1, 'train_loss': 0.02, 'validation_loss': 0.01}])",
             metadata={"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}}},
         ),
         new_code_cell(

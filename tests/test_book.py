@@ -125,9 +125,12 @@ def test_a_failed_cell_is_named_and_the_old_book_stays(small_book):
     assert (small_book / "_build/html/book/chapter.html").read_bytes() == before
 
 
-def test_a_warning_of_jupyter_book_fails_the_build(small_book):
-    (small_book / "book/intro.md").write_text("# Intro\n\n{numref}`no-such-figure`\n")
-    with pytest.raises(AelibError, match=r"jupyter-book: .*intro\.md.*no-such-figure"):
+@pytest.mark.parametrize(
+    ("text", "named"), [("{numref}`no-such-figure`", "no-such-figure"), ("```{include} gone.md\n```", r"gone\.md")]
+)
+def test_a_warning_of_jupyter_book_fails_the_build(small_book, text, named):
+    (small_book / "book/intro.md").write_text(f"# Intro\n\n{text}\n")
+    with pytest.raises(AelibError, match=rf"jupyter-book: .*intro\.md.*{named}"):
         build(small_book)
     assert not (small_book / "_build/html").exists()
 

@@ -36,11 +36,18 @@ def all_figures(notice: str):
     yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), notice=notice)
     yield figures.study_contour(dims, units, values, notice=notice)
     yield figures.pareto_fronts({"Latent dimension": dims, "Parameters": 1000.0 * units}, values, notice=notice)
+    maps = {name: rng.normal(size=(50, 2)) for name in "abc"}
+    yield figures.class_maps(maps, np.arange(50) % 10, notice=notice)
+    yield figures.loss_histories(dict.fromkeys("abc", HISTORY), notice=notice)
+    yield figures.confusion_matrix(rng.integers(0, 900, (10, 10)), notice=notice)
+    yield figures.finder_curve(np.geomspace(1e-6, 1, 30), rng.random(30), 1e-2, notice=notice)
+    yield figures.rows_of_images(dict.fromkeys("abc", images[:6]), titles=list("123456"), notice=notice)
+    yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), notice=notice)
 
 
 def test_every_figure_carries_the_notice_of_its_profile():
-    assert [figure.get_suptitle() for figure in all_figures("SMOKE")] == ["SMOKE"] * 9
-    assert [figure.get_suptitle() for figure in all_figures("")] == [""] * 9
+    assert [figure.get_suptitle() for figure in all_figures("SMOKE")] == ["SMOKE"] * 15
+    assert [figure.get_suptitle() for figure in all_figures("")] == [""] * 15
 
 
 def test_a_figure_is_the_same_file_each_time():
@@ -66,7 +73,7 @@ def test_the_architecture_names_every_shape_twice():
 
 def test_a_figure_gives_its_numbers():
     bundles = [each._repr_mimebundle_() for each in all_figures("")]
-    assert sum("text/csv" in bundle for bundle in bundles) == 7, "all but the two of images"
+    assert sum("text/csv" in bundle for bundle in bundles) == 11, "all but the four of images"
     lines = bundles[3]["text/csv"].splitlines()
     assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
     assert len(lines) == 1 + len(HISTORY)
