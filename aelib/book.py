@@ -11,6 +11,7 @@ import ast
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -230,6 +231,9 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) 
     os.environ["AELIB_RUNS_READ"] = str(log)
     # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
+    # Of a kernel that ends together with us they would tell at length; of one that dies alone we tell ourselves.
+    for library in ("asyncio", "papermill"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     print(f"aelib: executing {name}", file=sys.stderr)
     try:
         papermill.execute_notebook(
@@ -240,8 +244,8 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) 
             cwd=root,
             progress_bar=sys.stderr.isatty(),
             stderr_file=sys.stderr,
-            # Without: a warning about TCP from every kernel.
-            extra_arguments=["--log-level=ERROR"],
+            # Without: a warning about TCP from every kernel, and where a build is interrupted a kernel's own traceback.
+            extra_arguments=["--log-level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
         raise AelibError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # A terminated training ends as an interrupted one does, with its last epoch on disk.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.unraisablehook = _raise_again
     try:
         options.action(options)
     except AelibError as error:
@@ -76,6 +79,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("aelib: interrupted; what was under way goes on from its last epoch next time", file=sys.stderr)
         return 130
     return 0
+
+
+def _raise_again(lost: Any) -> None:
+    """An interruption that met Python in a callback of its own, where it is lost, comes once more."""
+    if issubclass(lost.exc_type, (KeyboardInterrupt, SystemExit)):
+        number = signal.SIGINT if lost.exc_type is KeyboardInterrupt else signal.SIGTERM
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _data(options: argparse.Namespace) -> None:

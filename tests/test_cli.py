@@ -70,3 +70,23 @@ def test_stopped_it_goes_on_later(number, python, tmp_path):
     assert errors.splitlines()[-1].startswith("aelib: interrupted")
     assert "Traceback" not in errors
     assert list(tmp_path.glob("results/smoke/.*/checkpoint"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_while_python_cannot_be_it_stops_all_the_same(number, status, python):
+    program = (
+        "import os, sys, time; from aelib import cli\n"
+        "class Last:\n"
+        "    def __del__(self):\n"
+        f"        os.kill(os.getpid(), {number:d})\n"
+        "        time.sleep(0)\n"
+        "def lose_one(options):\n"
+        "    Last()\n"
+        "    time.sleep(20)\n"
+        "cli._study = lose_one\n"
+        "sys.exit(cli.main(['study']))"
+    )
+    process = python(program)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors

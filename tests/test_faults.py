@@ -97,7 +97,7 @@ def strike(start, outcome, reset) -> int:
     while hits < TIMES:
         # From a moment on in which the command has taken over from the program that starts it.
         _, status, errors = run(0.02 + moments.uniform(0, took), SIGNALS[hits % len(SIGNALS)])
-        assert "Traceback" not in errors
+        assert "Traceback" not in errors, errors
         if status == 0:  # it was quicker
             assert outcome() == expected
             reset()
