@@ -115,7 +115,8 @@ def distribution(space: BaseDistribution) -> str:
 class _Sampler(BaseSampler):
     """TPE without a memory: what it proposes depends on the seed, the trial's number and the finished trials.
 
-    A worker that was killed and started again therefore proposes what it would have proposed.
+    A worker that was killed and started again therefore proposes what it would have proposed. Of the first trials, by
+    number, the finished ones do not matter, however many others have finished when one is taken up again.
     """
 
     def __init__(self, seed: int, startup: int) -> None:
@@ -135,7 +136,7 @@ class _Sampler(BaseSampler):
         # Optuna is giving up its other options as arguments; their values are still those of 2022.
         key = [self.seed, trial.number, zlib.crc32(param_name.encode())]
         tpe = TPESampler(
-            n_startup_trials=self.startup,
+            n_startup_trials=self.startup if trial.number >= self.startup else sys.maxsize,
             n_ei_candidates=24,
             seed=int(np.random.SeedSequence(key).generate_state(1)[0]),
             multivariate=False,

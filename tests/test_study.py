@@ -95,6 +95,23 @@ def test_a_study_is_complete_checked_and_read_back(undisturbed):
     assert study.status(plan).finished
 
 
+def test_a_random_trial_stays_the_same_whatever_has_finished_since():
+    plan, space = Plan("smoke"), SymmetricAutoencoderHPS()
+    proposed = []
+    for finished in (0, 6):
+        search = optuna.create_study(sampler=plan.sampler())
+        trial = search.ask()
+        space.sample_model(trial)
+        for value in range(finished):
+            done = search.ask()
+            space.sample_model(done)
+            space.sample_training(done)
+            search.tell(done, float(value))
+        space.sample_training(trial)
+        proposed.append(trial.params)
+    assert proposed[0] == proposed[1]
+
+
 def test_another_seed_is_another_study(undisturbed, tmp_path):
     plan = Plan("smoke", seed=1, folder=tmp_path)
     assert plan.path.name != undisturbed.path.name
