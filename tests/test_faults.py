@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 from conftest import ROOT, lacking
@@ -186,11 +188,27 @@ def test_two_fetches_at_once(python, tmp_path, four_files):
     tried("Two processes fetch the data", "both at once", TIMES, "both have it")
 
 
+def test_a_chapter_that_is_killed(python, small_book):
+    before = f"runs.ROOT = Path({str(small_book)!r}); book._render = lambda *_: book.Line('', '', 0.0)"
+    command = program("book", "--profile", "smoke", before=before)
+    built = small_book / "_build"
+
+    def outputs() -> str:
+        cells = nbformat.read(built / "executed/smoke/chapter.ipynb", as_version=4).cells
+        return re.sub("<dc:date>.*?</dc:date>", "", json.dumps([cell.get("outputs") for cell in cells]))
+
+    hits = strike(lambda: python(command), outputs, lambda: shutil.rmtree(built))
+    tried("The execution of a chapter is killed", HOW, hits, "started again, it ends with the same outputs")
+
+
 def test_a_build_that_is_killed(python, small_book):
     command = program("book", "--profile", "smoke", before=f"runs.ROOT = Path({str(small_book)!r})")
-    built = small_book / "_build"
-    hits = strike(lambda: python(command), lambda: digests(built / "html"), lambda: shutil.rmtree(built))
-    tried("The build of a book is killed, its chapters included", HOW, hits, SAME)
+    html = small_book / "_build/html"
+    _, errors = python(command).communicate(timeout=300)
+    assert html.exists(), errors
+    shutil.rmtree(html)
+    hits = strike(lambda: python(command), lambda: digests(html), lambda: shutil.rmtree(html))
+    tried("The build of a book from executed chapters is killed", HOW, hits, SAME)
 
 
 def test_two_trainings_at_once(python, tmp_path):
