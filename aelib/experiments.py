@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -339,14 +338,9 @@ def _make(
     return Contents(config, weights, history.rows, metrics, arrays, provenance)
 
 
-def validation_loss(row: Mapping[str, float]) -> float:
-    """Of one epoch, for finding the best one: infinite where it is no number."""
-    return row["validation_loss"] if np.isfinite(row["validation_loss"]) else np.inf
-
-
 def summarise(history: list[dict[str, float]]) -> dict[str, float]:
     """What the metrics of a run take from its history: how long it was, and what the best epoch reached."""
-    best = min(history, key=validation_loss)
+    best = min(history, key=lambda row: row["validation_loss"] if np.isfinite(row["validation_loss"]) else np.inf)
     metrics = {"epochs": len(history), "best_epoch": best["epoch"], "learning_rate": best["learning_rate"]}
     return metrics | {name: value for name, value in best.items() if name.startswith("train_")}
 

@@ -60,9 +60,10 @@ def verify_runs(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _faults(run: Run) -> Iterator[str]:
-    best = min(run.history, key=experiments.validation_loss)
-    for name, found in experiments.summarise(run.history).items():
+    summary = experiments.summarise(run.history)
+    for name, found in summary.items():
         yield from _compare("metrics.json", name, run.metrics[name], found)
+    best = run.history[int(summary["best_epoch"]) - 1]
     halved = experiments.EXPERIMENTS[run.config["experiment"]].half
     for name, stored in run.metrics.items():
         if name.startswith("validation_"):
