@@ -1,7 +1,7 @@
 """FashionMNIST: find it or fetch it, verify it, and hand it out in whole batches.
 
-The images stay in memory as uint8 (55 MB in all); a batch is one indexing operation and becomes float32 in
-[0, 1] only then.
+The images stay in memory as uint8 (55 MB in all), that of the device that trains; a batch is one indexing operation
+and becomes float32 in [0, 1] only then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 
@@ -316,7 +316,8 @@ class _Batches(Sampler[Tensor]):
         indices = self.indices
         if self.seed is not None:
             generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-            indices = indices[torch.randperm(len(indices), generator=generator)]
+            # Drawn on the processor, so that the order is the same on every device.
+            indices = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
         yield from indices.split(self.size)
 
 
@@ -354,21 +355,39 @@ class GarmentsDataModule(pl.LightningDataModule):
         self.train_indices = order[: config.train]
         self.validation_indices = order[config.train : wanted]
 
-    def _loader(self, images: Tensor, labels: Tensor, batches: Sampler) -> DataLoader:
-        # A loader of its own generator: the default one would draw from the global stream.
-        return DataLoader(_ByIndex(images, labels), batch_size=None, sampler=batches, generator=torch.Generator())
+    def on(self, device: str) -> GarmentsDataModule:
+        """The same batches, cut from images that live on `device`: no step has to wait for a copy."""
+        garments = replace(
+            self.garments,
+            train_images=self.garments.train_images.to(device),
+            train_labels=self.garments.train_labels.to(device),
+            test_images=self.garments.test_images.to(device),
+            test_labels=self.garments.test_labels.to(device),
+        )
+        return GarmentsDataModule(garments, self.config, seed=self.seed)
+
+    def _loader(
+        self, images: Tensor, labels: Tensor, indices: Tensor, size: int, seed: int | None = None
+    ) -> DataLoader:
+        return DataLoader(
+            _ByIndex(images, labels),
+            batch_size=None,
+            sampler=_Batches(indices.to(images.device), size, seed),
+            # Of its own: the default one would draw from the global stream.
+            generator=torch.Generator(),
+        )
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches of `batch_size`."""
-        batches = _Batches(self.train_indices, self.config.batch_size, self.seed)
-        return self._loader(self.garments.train_images, self.garments.train_labels, batches)
+        garments, config = self.garments, self.config
+        return self._loader(
+            garments.train_images, garments.train_labels, self.train_indices, config.batch_size, self.seed
+        )
 
     def val_dataloader(self) -> DataLoader:
         """Batches of 500, always in the same order."""
-        batches = _Batches(self.validation_indices, 500)
-        return self._loader(self.garments.train_images, self.garments.train_labels, batches)
+        return self._loader(self.garments.train_images, self.garments.train_labels, self.validation_indices, 500)
 
     def test_dataloader(self) -> DataLoader:
         """Batches of 500, in the order of the data set."""
-        batches = _Batches(torch.arange(self.config.test), 500)
-        return self._loader(self.garments.test_images, self.garments.test_labels, batches)
+        return self._loader(self.garments.test_images, self.garments.test_labels, torch.arange(self.config.test), 500)

@@ -389,6 +389,7 @@ def fit(
         )
     engine = choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
     module = _Training(model, config, engine, seed)
+    data = data.on(engine.device)
     path = folder / "checkpoint"
     recorder = _Recorder(path, picture, watch)
     stopping = EarlyStopping("validation_loss", patience=config.patience, min_delta=config.min_delta)

@@ -176,6 +176,15 @@ def test_batches_are_whole_scaled_and_shuffled_each_epoch(small):
     assert torch.equal(epochs[0].sum((1, 2, 3)).sort().values, epochs[1].sum((1, 2, 3)).sort().values)
 
 
+def test_batches_from_another_device(small):
+    """PyTorch's device without memory stands for a GPU: nothing of a batch may come from the processor."""
+    there = small.on("meta")
+    for loader in (there.train_dataloader(), there.val_dataloader(), there.test_dataloader()):
+        images, labels = next(iter(loader))
+        assert (images.device.type, labels.device.type) == ("meta", "meta")
+        assert images.dtype == torch.float32
+
+
 def test_a_split_larger_than_the_data():
     with pytest.raises(AelibError, match="has 60 images .* fewer than the 61"):
         GarmentsDataModule(synthetic.garments(60, 10), SplitConfig(train=41, validation=20, test=10))
