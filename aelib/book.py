@@ -80,6 +80,7 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
         shutil.copy(root / "_toc.yml", stage)
         config = yaml.safe_load((root / "_config.yml").read_text())
+        config |= pages.launch(runs.provenance())
         if notice:
             config.setdefault("html", {})["announcement"] = notice
         (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))

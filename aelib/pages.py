@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import os
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,42 @@ def _sentence(path: Path, chapter: str) -> str:
     )
 
 
+def launch(now: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_config.yml` needs for a button that starts a chapter on Binder; empty where the project has no address.
+
+    Args:
+        now: the provenance of this build. Binder takes its commit, so that what runs there is what the pages show.
+    """
+    if not now["repository"]:
+        return {}
+    return {
+        "repository": {"url": now["repository"], "branch": now["commit"]},
+        "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
+    }
+
+
+def _elsewhere(now: Mapping[str, Any], chapters: Iterable[str]) -> str:
+    """How to run a chapter on somebody else's machine."""
+    if not now["repository"]:
+        return "This build does not know where the project is on GitHub, and so has no buttons for Binder and Colab.\n"
+    address, commit = now["repository"], now["commit"]
+    folder = address.rpartition("/")[2]
+    colab = address.replace("https://github.com", "https://colab.research.google.com/github")
+    links = ", ".join(f"[{name}]({colab}/blob/{commit}/book/{name}.ipynb)" for name in chapters)
+    return f"""The rocket above a chapter starts it on [Binder](https://mybinder.org), with `aelib` at the commit above.
+
+On Colab, open {links}, and put this into a first cell of its own:
+
+```
+!git clone --quiet {address} && git -C {folder} checkout --quiet {commit}
+%cd {folder}
+%pip install --quiet ".[book]"
+```
+"""
+
+
 def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]) -> dict[str, str]:
-    """Tables about a build, as Markdown by name.
+    """Facts about a build, as Markdown by name.
 
     Args:
         seconds: that the execution of each chapter took.
@@ -149,6 +183,7 @@ def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]
             ]
         )
     return {
+        "elsewhere": _elsewhere(now, [name for name in seconds if name != "explore"]),
         "build": _table(
             ["What", "In this build"],
             [["Commit", commit], ["Processor", f"{now['hardware']['processor']}, {now['hardware']['cores']} cores"]]

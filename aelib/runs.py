@@ -19,6 +19,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -294,10 +295,14 @@ def _from_csv(text: str) -> list[dict[str, float]]:
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, versions, hardware and date of the present process, as JSON values."""
+    """Repository on GitHub, commit, versions, hardware and date of the present process, as JSON values."""
+    origin = re.search(
+        r"(?:@|//)github\.com[:/]([\w.-]+/[\w.-]+?)(\.git)?/?$", _git("remote", "get-url", "origin") or ""
+    )
     packages = ("torch", "pytorch-lightning", "numpy", "scikit-learn")
     changes = _git("status", "--porcelain", "--", "aelib")
     return {
+        "repository": f"https://github.com/{origin[1]}" if origin else None,
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": None if changes is None else bool(changes),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

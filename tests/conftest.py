@@ -138,7 +138,9 @@ def small_book(tmp_path):
     (root / "_toc.yml").write_text(
         yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": [{"file": "book/chapter"}]})
     )
-    includes = "".join(f"```{{include}} {name}.md\n```\n\n" for name in ("_build_runs", "_tables/tab-a"))
+    includes = "".join(
+        f"```{{include}} {name}.md\n```\n\n" for name in ("_build_runs", "_build_elsewhere", "_tables/tab-a")
+    )
     (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
     contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, some_provenance())
     run = runs.obtain(runs.run_path(tmp_path / "results/report", "test", {"a": 1}), lambda _: contents)

@@ -58,6 +58,22 @@ def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
     assert "SMOKE PROFILE" in page
 
 
+def test_a_book_from_a_clone_of_github_starts_elsewhere_at_its_commit(small_book, monkeypatch):
+    git = runs._git
+    remote = "git@github.com:someone/some.name.git"
+    monkeypatch.setattr(runs, "_git", lambda *command: remote if command[0] == "remote" else git(*command))
+    build(small_book)
+    commit = git("rev-parse", "HEAD")
+    pages = small_book / "_build/html/book"
+    chapter, intro = ((pages / f"{name}.html").read_text() for name in ("chapter", "intro"))
+    assert f"https://mybinder.org/v2/gh/someone/some.name/{commit}?urlpath=lab/tree/book/chapter.ipynb" in chapter
+    assert f"https://colab.research.google.com/github/someone/some.name/blob/{commit}/book/chapter.ipynb" in intro
+    words = re.sub("<[^>]+>", "", intro)
+    assert f"!git clone --quiet https://github.com/someone/some.name && git -C some.name checkout --quiet {commit}" in (
+        words.replace("&amp;", "&")
+    )
+
+
 def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(small_book):
     build(small_book, profile="quick")
     html = small_book / "_build/html"

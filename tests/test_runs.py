@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import subprocess
 import time
 
 import pytest
@@ -167,6 +168,24 @@ def test_the_provenance_says_where_it_was_made():
     assert about["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert about["hardware"]["cores"] == os.cpu_count()
     json.dumps(about)
+
+
+@pytest.mark.parametrize(
+    ("remote", "repository"),
+    [
+        ("https://github.com/someone/name", "https://github.com/someone/name"),
+        ("https://token@github.com/someone/name.git", "https://github.com/someone/name"),
+        ("git@github.com:someone/a.b.git", "https://github.com/someone/a.b"),
+        ("/home/someone/github.com/a/name", None),
+        ("", None),
+    ],
+)
+def test_the_provenance_says_where_the_project_is_on_github(tmp_path, monkeypatch, remote, repository):
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    if remote:
+        subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", remote], check=True)
+    assert runs.provenance()["repository"] == repository
 
 
 def test_weights_are_plain_tensors(path):
