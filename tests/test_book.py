@@ -238,8 +238,8 @@ def test_chapters_are_thin_and_stored_without_outputs(path):
         (["profile", "nonsense"], "AelibError: profile must be one of report, quick, smoke, not 'nonsense'"),
         (
             ["latent_dmi", "16"],
-            "AelibError: parameter must be one of profile, seed, latent_dim, linear_units, instance_norm, optimizer, "
-            "learning_rate, weight_decay, not 'latent_dmi'; did you mean 'latent_dim'?",
+            "AelibError: parameter must be one of profile, seed, config, latent_dim, linear_units, instance_norm, "
+            "optimizer, learning_rate, weight_decay, not 'latent_dmi'; did you mean 'latent_dim'?",
         ),
         (
             ["latent_dim", "__import__('os').mkdir('owned')"],
