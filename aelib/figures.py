@@ -436,7 +436,7 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, notic
     axis.set_yticks(places, list(ours))
     axis.set(xlabel="Importance", xlim=(0, 1.1 * max([*ours.values(), *report.values()])))
     axis.grid(axis="y", visible=False)
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -451,9 +451,10 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, no
     axis = figure.subplots()
     levels = np.geomspace(values.min(), values.max(), 12)
     filled = axis.tricontourf(dims, units, values, levels=levels, cmap="viridis_r", norm=LogNorm())
-    axis.plot(dims, units, "o", color="white", markeredgecolor="black", markersize=4)
+    marks = {"color": "white", "markeredgecolor": "black", "clip_on": False}  # trials lie on the border, too
+    axis.plot(dims, units, "o", markersize=4, **marks)
     best = values.argmin()
-    axis.plot(dims[best], units[best], "*", color="white", markeredgecolor="black", markersize=14, label="best trial")
+    axis.plot(dims[best], units[best], "*", markersize=14, label="best trial", linestyle="", **marks)
     bar = figure.colorbar(filled, ax=axis, label="Lowest validation loss", format="%.3g")
     bar.ax.minorticks_off()
     axis.set(xlabel="Latent dimension", ylabel="Linear units")
