@@ -256,6 +256,9 @@ cp -r "$DISK" "$OUT/kept"
 """
 
 
+UNITS = {"k": "KiB", "m": "MiB"}
+
+
 @pytest.mark.parametrize("size", ["64k", "12m"] if TIMES > 1 else ["12m"])
 def test_a_full_disk_in_training(size, tmp_path, smoke_results):
     command = program("train", "convolutional", "--profile", "smoke")
@@ -267,7 +270,12 @@ def test_a_full_disk_in_training(size, tmp_path, smoke_results):
     assert "make room, or name another folder in AELIB_RESULTS" in done.stderr
     run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
     assert digests(tmp_path / "kept/results/smoke" / run.path.name) == digests(run.path)
-    tried("The disk is full in training", f"a disk of {size}, then a larger one", 1, f"one line; {SAME}")
+    tried(
+        "The disk is full in training",
+        f"a disk of {size[:-1]} {UNITS[size[-1]]}, then a larger one",
+        1,
+        f"one line; {SAME}",
+    )
 
 
 def test_a_full_disk_in_a_study(tmp_path, monkeypatch):
@@ -281,7 +289,9 @@ def test_a_full_disk_in_a_study(tmp_path, monkeypatch):
         study.obtain(study.Plan("smoke")),
     )
     assert trials_of(found.trials) == trials_of(undisturbed.trials)
-    tried("The disk is full in a study", "a disk of 1m, then a larger one", 1, "one line; it ends with the same trials")
+    tried(
+        "The disk is full in a study", "a disk of 1 MiB, then a larger one", 1, "one line; it ends with the same trials"
+    )
 
 
 def test_a_full_disk_in_a_fetch(tmp_path, four_files):
@@ -290,7 +300,7 @@ def test_a_full_disk_in_a_fetch(tmp_path, four_files):
     assert done.returncode == 0, done.stderr
     assert "disk/data cannot be written (No space left on device): name another one" in one_line(done.stderr)
     assert digests(tmp_path / "kept/data") == digests(folder)
-    tried("The disk is full in a fetch", "a disk of 9m, then a larger one", 1, f"one line; {SAME}")
+    tried("The disk is full in a fetch", "a disk of 9 MiB, then a larger one", 1, f"one line; {SAME}")
 
 
 def test_a_full_disk_in_a_build(tmp_path, small_book):
@@ -303,7 +313,7 @@ def test_a_full_disk_in_a_build(tmp_path, small_book):
     assert "cannot be written (No space left on device): make room, or build a copy" in last
     assert "Traceback" not in done.stderr
     assert (tmp_path / "kept/html/book/chapter.html").exists()
-    tried("The disk is full in a build", "a disk of 2m, then a larger one", 1, "one line; it goes on")
+    tried("The disk is full in a build", "a disk of 2 MiB, then a larger one", 1, "one line; it goes on")
 
 
 def test_results_that_may_only_be_read(tmp_path, smoke_results):
@@ -352,7 +362,7 @@ def test_odd_paths_and_another_disk(tmp_path, smoke_results):
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "kept" / run.path.name) == digests(run.path)
     tried(
-        "An odd path on another disk", "blanks, `&`, letters beyond ASCII, a symbolic link", 1, "the same bytes as ever"
+        "An odd path on another disk", "spaces, `&`, letters beyond ASCII, a symbolic link", 1, "the same bytes as ever"
     )
 
 
@@ -524,7 +534,9 @@ def test_wrong_parameters_in_python():
     check()
     assert len(said) > count / 2
     assert not [line for line in said if "\n" in line]
-    tried("A parameter is wrong, in Python", "any value for any parameter, by hypothesis", count, "one line, or right")
+    tried(
+        "A parameter is wrong, in Python", "any value for any parameter, by hypothesis", count, "a result, or one line"
+    )
 
 
 def test_wrong_parameters_on_the_command_line(capsys, monkeypatch):
@@ -629,7 +641,12 @@ def test_odd_data(case, monkeypatch, tmp_path):
             continue
         run = experiments.obtain(name, profile="smoke", folder=tmp_path)
         assert all(value == value and abs(value) < float("inf") for value in run.metrics.values()), run.metrics
-    tried("Odd data", f"{case}, with each model", len(experiments.EXPERIMENTS), "right, or named")
+    tried(
+        "Odd data",
+        f"{case}, with each model",
+        len(experiments.EXPERIMENTS),
+        "a result, or an error that names the cause",
+    )
 
 
 def test_a_learning_rate_that_diverges(tmp_path, capsys):
@@ -702,4 +719,4 @@ def test_an_older_python(tmp_path):
     assert done.returncode != 0
     assert f"Python 3.11 to 3.13 is needed, {sys.executable} is 3.10.1: make PYTHON=" in done.stderr
     assert not (tmp_path / ".venv").exists()
-    tried("An older Python", "one that says so", 1, "one line, before anything is installed")
+    tried("An older Python", "a stand-in that says so", 1, "one line, before anything is installed")
