@@ -451,7 +451,8 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, no
     axis = figure.subplots()
     levels = np.geomspace(values.min(), values.max(), 12)
     filled = axis.tricontourf(dims, units, values, levels=levels, cmap="viridis_r", norm=LogNorm())
-    marks: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "clip_on": False}  # trials lie on the border, too
+    # Trials lie on the border, too.
+    marks: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "clip_on": False}
     axis.plot(dims, units, "o", markersize=4, **marks)
     best = values.argmin()
     axis.plot(dims[best], units[best], "*", markersize=14, label="best trial", linestyle="", **marks)

@@ -109,9 +109,10 @@ def _machine(provenance: Mapping[str, Any]) -> str:
 def _again(path: Path, config: Mapping[str, Any], chapter: str) -> str:
     """The command that makes a run anew; `chapter` is the one that executes the chapter that asks for it."""
     name = path.name.rpartition("-")[0]
+    removed = f"rm -r results/{path.parent.name}/{path.name}; "
     if config.get("summary"):  # of a variant, which only the chapter names
-        return f"rm -r results/{path.parent.name}/{path.name}; {chapter}"
-    command = "aelib study" if name == "study" else f"aelib train {name} --again"
+        return removed + chapter
+    command = f"{removed}aelib study" if name == "study" else f"aelib train {name} --again"
     command += f" --profile {path.parent.name}" if path.parent.name != "report" else ""
     return command + (f" --seed {config['seed']}" if config.get("seed") else "")
 
