@@ -96,8 +96,11 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
             lines.append(line)
             seconds["explore"], read["explore"] = execution.seconds, [Path(path) for path in execution.runs]
             shutil.copytree(output / "executed" / profile / "explore", stage / "book" / "_static" / "explore")
-        for name, table in pages.build_facts(seconds, read).items():
-            (stage / "book" / f"_build_{name}.md").write_text(table)
+        for name, text in pages.build_facts(seconds, read).items():
+            (stage / "book" / f"_build_{name}.md").write_text(text)
+        (stage / "book" / "_runs").mkdir()
+        for path in {path for each in read.values() for path in each}:
+            shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")
         lines.append(_render(stage, output, profile, _key(root, {}, [])))
     return lines
 

@@ -117,10 +117,16 @@ def _again(path: Path, config: Mapping[str, Any], chapter: str) -> str:
     return command + (f" --seed {config['seed']}" if config.get("seed") else "")
 
 
+def _parameters(path: Path, words: str) -> str:
+    """A link to all parameters of a run, from a page beside `_runs`."""
+    return f"{{download}}`{words} <_runs/{path.name}.json>`"
+
+
 def _sentence(path: Path, chapter: str) -> str:
     config, provenance = _about(path)
     return (
-        f"`{path.name}`: seed {config.get('seed', 0)}, commit `{(provenance['commit'] or 'unknown')[:8]}`, "
+        f"`{path.name}`: {_parameters(path, 'parameters')}, seed {config.get('seed', 0)}, "
+        f"commit `{(provenance['commit'] or 'unknown')[:8]}`, "
         f"{provenance['training_seconds']:.0f} s on {_machine(provenance)}; again: `{_again(path, config, chapter)}`"
     )
 
@@ -175,7 +181,7 @@ def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]
         config, about = _about(path)
         rows.append(
             [
-                f"`{path.name}`",
+                _parameters(path, path.name),
                 str(config.get("seed", 0)),
                 f"`{(about['commit'] or 'unknown')[:8]}`",
                 _machine(about),

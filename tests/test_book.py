@@ -82,9 +82,10 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(small
     run = next((small_book.parent / "results/report").glob("test-*"))
     for text in (run.name, "aelib train test --again", "papermill book/chapter.ipynb out.ipynb -p profile quick"):
         assert text in words
-    for name in ("fig-a.svg", "fig-a.csv"):
+    for name in ("fig-a.svg", "fig-a.csv", f"{run.name}.json"):
         (file,) = (html / "_downloads").rglob(name)
         assert f'href="../{file.relative_to(html)}"' in page
+    assert json.loads(file.read_text()) == {"a": 1}
     assert "A table." in (html / "book/intro.html").read_text()
     assert "A table." not in page
 
