@@ -384,7 +384,8 @@ def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, notice
     axis.step(numbers, best, where="post", color=COLOURS[6], linewidth=1.2, label="best so far")
     axis.set(xlabel="Trial", ylabel="Lowest validation loss", xlim=(-1, len(values)))
     _log_losses(axis)
-    axis.legend(loc="upper right")
+    _cut(axis, numbers, values)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
@@ -407,6 +408,7 @@ def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[st
         )
     axis.set(xlabel="Latent dimension", ylabel="Lowest validation loss")
     _log_losses(axis)
+    _cut(axis, dims, values)
     axis.legend(title="Optimiser")
     return figure
 
@@ -417,6 +419,22 @@ def _log_losses(axis: Axes, named: Sequence[float] = (1, 1.2, 1.5, 2, 3, 5)) -> 
     axis.yaxis.set_major_locator(LogLocator(subs=named))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def usual(losses: np.ndarray) -> np.ndarray:
+    """Whether each of `losses`, (N,), is at most twice their median: one that is not would decide every scale."""
+    return losses <= 2 * np.nanmedian(losses)
+
+
+def _cut(axis: Axes, places: np.ndarray, losses: np.ndarray) -> None:
+    """End the vertical axis above the `usual` losses; name the others, (N,) at `places`, at its upper edge."""
+    others = np.isfinite(losses) & ~usual(losses)
+    if not others.any():
+        return
+    axis.set_ylim(top=1.1 * losses[usual(losses)].max())
+    for place, loss in zip(places[others], losses[others], strict=True):
+        edge = axis.get_xaxis_transform()
+        axis.annotate(f"▲ {loss:.2f}", (place, 1), (-4, 0), edge, "offset points", fontsize=8, va="top")
 
 
 def importances(ours: Mapping[str, float], report: Mapping[str, float], *, notice: str = "") -> Figure:
@@ -479,6 +497,7 @@ def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, notice
         axis.plot(cost[front], values[front], "o", color=COLOURS[6], markersize=5, label="on the front")
         axis.set_xlabel(label)
         _log_losses(axis)
+        _cut(axis, cost, values)
     axes[0].set_ylabel("Lowest validation loss")
     axes[-1].legend()
     return figure

@@ -152,3 +152,12 @@ def test_the_best_so_far_counts_neither_pruned_nor_failed_trials():
 
 def test_the_table_of_hyper_parameters_is_the_reports():
     assert tables.hyper_parameters(AutoencoderConfig(), TrainingConfig()) == list(report.TABLE_2.values())
+
+
+def test_a_trial_that_went_wrong_does_not_flatten_the_others():
+    values = np.array([0.012, 0.013, 0.011, 0.2, 0.015])
+    assert figures.usual(values).tolist() == [True, True, True, False, True]
+    assert figures.usual(np.array([0.01, np.nan, 0.01])).tolist() == [True, False, True]
+    axis = figures.study_history(values, np.zeros(5, bool), 2).axes[0]
+    assert axis.get_ylim()[1] < 0.02
+    assert [text.get_text() for text in axis.texts] == ["▲ 0.20"]
