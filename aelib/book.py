@@ -89,7 +89,7 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
             line, execution, notebook = _chapter(root, chapter, output / "executed" / profile, profile)
             lines.append(line)
             seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
-            pages.publish(notebook, pages.papermill(chapter, profile), read[chapter], stage / "book")
+            pages.publish(notebook, pages.papermill(chapter, profile), stage / "book")
             nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
         if "explore" in _pages(root):
             line, execution = _explorer(root, output / "executed" / profile, profile)

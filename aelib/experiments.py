@@ -380,7 +380,6 @@ class Trained:
         images: (M, 28, 28), in [0, 1].
         labels: (M,), in [0, 10).
         codes: (M, latent_dim).
-        notice: marks what does not come from the report profile; empty otherwise.
     """
 
     run: Run
@@ -388,7 +387,6 @@ class Trained:
     images: np.ndarray
     labels: np.ndarray
     codes: np.ndarray
-    notice: str
 
     @torch.no_grad()
     def decode(self, codes: np.ndarray) -> np.ndarray:
@@ -476,4 +474,4 @@ def open_run(run: Run) -> Trained:
     module = GarmentsDataModule(profile.garments(), profile.split)
     codes, labels = encode(model, module)
     images = module.garments.test_images[: profile.split.test, 0].numpy() / np.float32(255)
-    return Trained(run=run, model=model, images=images, labels=labels, codes=codes, notice=profile.notice)
+    return Trained(run=run, model=model, images=images, labels=labels, codes=codes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,8 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from aelib.data import CLASSES
+from aelib.profiles import find_profile
+from aelib.runs import PATHS
 
 WIDTH = 6.4
 """Of every figure, in inches: readable on a page and, scaled down, on a phone."""
@@ -42,29 +45,42 @@ matplotlib.rcParams.update(
 )
 
 
-class Drawing(Figure):
-    """A figure that gives its numbers as well, as CSV, to a notebook that shows it."""
+class Kept(Protocol):
+    """A run, or a study, in the folder of its profile."""
 
+    @property
+    def path(self) -> Path:
+        """Its own folder."""
+
+
+class Drawing(Figure):
+    """A figure that gives its runs and its numbers as well, these as CSV, to a notebook that shows it."""
+
+    of: Sequence[Kept]
     columns: Mapping[str, list[Any]]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        bundle = {PATHS: "\n".join(str(each.path) for each in self.of)}
         if not self.columns:
-            return {}
+            return bundle
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
         for row in zip(*self.columns.values(), strict=True):
             writer.writerow([f"{each:.6g}" if isinstance(each, (float, np.floating)) else each for each in row])
-        return {"text/csv": text.getvalue()}
+        return bundle | {"text/csv": text.getvalue()}
 
 
-def _figure(height: float, notice: str, columns: Mapping[str, Iterable[Any]] | None = None) -> Drawing:
-    """An empty figure of `height` inches, marked with `notice` if there is one.
+def _figure(height: float, of: Sequence[Kept], columns: Mapping[str, Iterable[Any]] | None = None) -> Drawing:
+    """An empty figure of `height` inches, and a bit more where the profile of its runs has it marked.
 
     Args:
+        of: the runs that it is drawn from, all of one profile; none for what no training decides.
         columns: the numbers that are drawn, texts or numbers by name, all as many.
     """
-    figure = Drawing(figsize=(WIDTH, height))
+    notice = find_profile(of[0].path.parent.name).notice if of else ""
+    figure = Drawing(figsize=(WIDTH, height + 0.3 * bool(notice)))
+    figure.of = of
     figure.columns = {name: list(column) for name, column in (columns or {}).items()}
     assert len({len(column) for column in figure.columns.values()}) < 2, "IPython would leave the numbers out"
     if notice:
@@ -85,7 +101,7 @@ def _class_handles() -> list[Line2D]:
 
 
 def class_map(
-    points: np.ndarray, labels: np.ndarray, images: np.ndarray, axes: tuple[str, str], *, notice: str = ""
+    points: np.ndarray, labels: np.ndarray, images: np.ndarray, axes: tuple[str, str], *, of: Sequence[Kept]
 ) -> Figure:
     """Scatter plot of a two-dimensional map, one colour a class, some of the images set on it (Figures 3, 4 and 11).
 
@@ -95,7 +111,7 @@ def class_map(
         images: (N, 28, 28), in [0, 1].
         axes: what the two axes show.
     """
-    figure = _figure(4.7, notice, {axes[0]: points[:, 0], axes[1]: points[:, 1], "class": _names(labels)})
+    figure = _figure(4.7, of, {axes[0]: points[:, 0], axes[1]: points[:, 1], "class": _names(labels)})
     axis = figure.subplots()
     # Drawn in random order, or the last class would cover the others.
     order = np.random.default_rng(0).permutation(len(points))
@@ -134,7 +150,7 @@ def _show(axis: Axes, image: np.ndarray, title: str = "") -> None:
     axis.set_title(title, fontsize=9, pad=3)
 
 
-def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), notice: str = "") -> Figure:
+def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), of: Sequence[Kept]) -> Figure:
     """Images in rows of `columns`, each with its title if there are any (Figures 5, 6 and 20).
 
     Args:
@@ -142,7 +158,7 @@ def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), 
     """
     rows = -(-len(images) // columns)
     title_height = 0.25 if titles else 0.05
-    figure = _figure(rows * (WIDTH / columns + title_height) + (0.3 if notice else 0), notice)
+    figure = _figure(rows * (WIDTH / columns + title_height), of)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis, image, title in zip(axes, images, [*titles, *[""] * (len(images) - len(titles))], strict=False):
         _show(axis, image, title)
@@ -151,7 +167,7 @@ def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), 
     return figure
 
 
-def reconstructions(images: np.ndarray, outputs: np.ndarray, *, notice: str = "") -> Figure:
+def reconstructions(images: np.ndarray, outputs: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     """Originals above and their reconstructions below, one column a class.
 
     Args:
@@ -159,7 +175,7 @@ def reconstructions(images: np.ndarray, outputs: np.ndarray, *, notice: str = ""
     """
     return image_grid(
         np.concatenate([images, outputs]), columns=len(images), titles=[name.replace(" ", "\n") for name in CLASSES],
-        notice=notice,
+        of=of,
     )  # fmt: skip
 
 
@@ -174,7 +190,7 @@ def epochs_shown(total: int, report: Sequence[int]) -> list[int]:
 
 
 def loss_history(
-    history: Sequence[Mapping[str, float]], *, label: str = "Loss (mean squared error)", notice: str = ""
+    history: Sequence[Mapping[str, float]], *, label: str = "Loss (mean squared error)", of: Sequence[Kept]
 ) -> Figure:
     """Training and validation loss of each epoch, in logarithm, the best epoch marked (Figure 19).
 
@@ -182,7 +198,7 @@ def loss_history(
         history: one row an epoch, with `epoch`, `train_loss` and `validation_loss`.
         label: what the loss is.
     """
-    figure = _figure(3.4, notice, {name: [row[name] for row in history] for name in history[0]})
+    figure = _figure(3.4, of, {name: [row[name] for row in history] for name in history[0]})
     _losses(figure.subplots(), history, label)
     return figure
 
@@ -212,7 +228,7 @@ def architecture(
         convs: (kernel, stride, padding) of each convolution.
         units: lengths of the flattened features, the linear block and the code.
     """
-    figure = _figure(4.0, "")
+    figure = _figure(4.0, ())
     axis = figure.subplots()
     axis.set_axis_off()
     axis.grid(False)
@@ -261,7 +277,7 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPa
     return FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color="0.3", linewidth=0.9)
 
 
-def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, notice: str = "") -> Figure:
+def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     """Several maps side by side, with one legend for all (Figures 17 and 18).
 
     Args:
@@ -269,7 +285,7 @@ def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, notice: st
         labels: (N,), in [0, 10).
     """
     columns = {f"{title}, {axis}": points[:, axis - 1] for title, points in maps.items() for axis in (1, 2)}
-    figure = _figure(3.1, notice, columns | {"class": _names(labels)})
+    figure = _figure(3.1, of, columns | {"class": _names(labels)})
     order = np.random.default_rng(0).permutation(len(labels))
     colours = np.array(COLOURS)[labels[order]]
     for axis, (title, points) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
@@ -281,21 +297,21 @@ def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, notice: st
     return figure
 
 
-def loss_histories(histories: Mapping[str, Sequence[Mapping[str, float]]], *, notice: str = "") -> Figure:
+def loss_histories(histories: Mapping[str, Sequence[Mapping[str, float]]], *, of: Sequence[Kept]) -> Figure:
     """One panel a training, from top to bottom, in logarithm (Figure 19)."""
     rows = [{"model": title} | dict(row) for title, history in histories.items() for row in history]
     columns = {name: [row[name] for row in rows] for name in ("model", "epoch", "train_loss", "validation_loss")}
-    figure = _figure(2.5 * len(histories), notice, columns)
+    figure = _figure(2.5 * len(histories), of, columns)
     for axis, (title, history) in zip(figure.subplots(len(histories), 1), histories.items(), strict=True):
         _losses(axis, history)
         axis.set_title(title, fontsize=10)
     return figure
 
 
-def confusion_matrix(matrix: np.ndarray, *, notice: str = "") -> Figure:
+def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     """Counts, (10, 10): predicted class across, true class down (Figures 8 and 14)."""
     columns = {f"predicted {name}": counts for name, counts in zip(CLASSES, matrix.T, strict=True)}
-    figure = _figure(5.6, notice, {"true class": CLASSES} | columns)
+    figure = _figure(5.6, of, {"true class": CLASSES} | columns)
     axis = figure.subplots()
     # The square root lets the few confusions be seen beside the many right answers.
     axis.imshow(np.sqrt(matrix), cmap="Blues")
@@ -310,9 +326,9 @@ def confusion_matrix(matrix: np.ndarray, *, notice: str = "") -> Figure:
     return figure
 
 
-def finder_curve(learning_rates: np.ndarray, losses: np.ndarray, chosen: float, *, notice: str = "") -> Figure:
+def finder_curve(learning_rates: np.ndarray, losses: np.ndarray, chosen: float, *, of: Sequence[Kept]) -> Figure:
     """What the learning-rate finder saw, a star at the value that it chose (Figure 13)."""
-    figure = _figure(3.2, notice, {"learning_rate": learning_rates, "smoothed_loss": losses})
+    figure = _figure(3.2, of, {"learning_rate": learning_rates, "smoothed_loss": losses})
     axis = figure.subplots()
     axis.plot(learning_rates, losses, color=COLOURS[0])
     at = int(np.abs(np.log(learning_rates / chosen)).argmin())
@@ -322,7 +338,7 @@ def finder_curve(learning_rates: np.ndarray, losses: np.ndarray, chosen: float, 
     return figure
 
 
-def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = (), notice: str = "") -> Figure:
+def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = (), of: Sequence[Kept]) -> Figure:
     """Images in labelled rows, one column an example (Figure 10).
 
     Args:
@@ -331,7 +347,7 @@ def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = ()
     """
     columns = len(next(iter(rows.values())))
     size = WIDTH / (columns + 1.2)
-    figure = _figure(len(rows) * size + 0.4 * bool(titles) + 0.3 * bool(notice), notice)
+    figure = _figure(len(rows) * size + 0.4 * bool(titles), of)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for number, (label, images) in enumerate(rows.items()):
         for column, image in enumerate(images):
@@ -340,14 +356,14 @@ def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = ()
     return figure
 
 
-def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, notice: str = "") -> Figure:
+def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequence[Kept]) -> Figure:
     """For each model its decoded centroids, titled by class, and its decoded random codes (Figure 20).
 
     Args:
         models: centroids (10, 28, 28) and random codes (20, 28, 28), in [0, 1], by title.
     """
     height = 2.2  # of a model's part, in inches
-    figure = _figure(height * len(models) + 0.3 * bool(notice), notice)
+    figure = _figure(height * len(models), of)
     # Placed by hand: the solver of a nested layout comes out with other last digits each time.
     figure.set_layout_engine("none")
     for number, (title, (means, drawn)) in enumerate(models.items()):
@@ -364,7 +380,7 @@ def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, notice: st
     return figure
 
 
-def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, notice: str = "") -> Figure:
+def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, of: Sequence[Kept]) -> Figure:
     """Lowest validation loss of each trial, in logarithm, and the best so far (Figure 1).
 
     Args:
@@ -373,7 +389,7 @@ def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, notice
         random: how many trials were drawn at random before the sampler learned.
     """
     numbers = np.arange(len(values))
-    figure = _figure(3.4, notice, {"trial": numbers, "lowest_validation_loss": values, "pruned": pruned.astype(int)})
+    figure = _figure(3.4, of, {"trial": numbers, "lowest_validation_loss": values, "pruned": pruned.astype(int)})
     axis = figure.subplots()
     axis.axvspan(-1, random - 0.5, color="0.93", zorder=0, label="random trials")
     complete = ~pruned & np.isfinite(values)
@@ -389,7 +405,7 @@ def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, notice
     return figure
 
 
-def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[str], *, notice: str = "") -> Figure:
+def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[str], *, of: Sequence[Kept]) -> Figure:
     """Lowest validation loss, in logarithm, against the latent dimension, by optimiser (Figure 2).
 
     Args:
@@ -397,7 +413,7 @@ def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[st
         optimizers: N names.
     """
     columns = {"latent_dim": dims, "lowest_validation_loss": values, "optimizer": np.array(optimizers)}
-    figure = _figure(3.6, notice, columns)
+    figure = _figure(3.6, of, columns)
     axis = figure.subplots()
     for name, colour, marker in zip(
         ("adam", "sgd", "adamax"), (COLOURS[1], COLOURS[6], COLOURS[0]), "sDo", strict=True
@@ -437,7 +453,7 @@ def _cut(axis: Axes, places: np.ndarray, losses: np.ndarray) -> None:
         axis.annotate(f"▲ {loss:.2f}", (place, 1), (-4, 0), edge, "offset points", fontsize=8, va="top")
 
 
-def importances(ours: Mapping[str, float], report: Mapping[str, float], *, notice: str = "") -> Figure:
+def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: Sequence[Kept]) -> Figure:
     """Share of the variation of the loss that each hyper-parameter explains, beside the report's (Figure 15).
 
     Args:
@@ -445,7 +461,7 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, notic
     """
     columns: dict[str, Any] = {"hyper-parameter": ours.keys(), "ours": ours.values()}
     columns["report"] = [report[name] for name in ours]
-    figure = _figure(3.4, notice, columns)
+    figure = _figure(3.4, of, columns)
     axis = figure.subplots()
     places = np.arange(len(ours))[::-1]
     for offset, shares, colour, label in ((0.2, ours, COLOURS[0], "ours"), (-0.2, report, COLOURS[1], "report")):
@@ -458,14 +474,14 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, notic
     return figure
 
 
-def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, notice: str = "") -> Figure:
+def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     """The loss, interpolated over latent dimension and linear units; dots are trials (Figure 16).
 
     Args:
         dims, units, values: (N,), of the trials that have a value.
     """
     columns = {"latent_dim": dims, "linear_units": units, "lowest_validation_loss": values}
-    figure = _figure(4.2, notice, columns)
+    figure = _figure(4.2, of, columns)
     axis = figure.subplots()
     levels = np.geomspace(values.min(), values.max(), 12)
     filled = axis.tricontourf(dims, units, values, levels=levels, cmap="viridis_r", norm=LogNorm())
@@ -481,14 +497,14 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, no
     return figure
 
 
-def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, notice: str = "") -> Figure:
+def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     """The loss against each cost; a line joins the trials that no other beats in both.
 
     Args:
         costs: (N,) each, by what it is called on the axis.
         values: (N,), losses.
     """
-    figure = _figure(3.2, notice, dict(costs) | {"lowest_validation_loss": values})
+    figure = _figure(3.2, of, dict(costs) | {"lowest_validation_loss": values})
     axes = figure.subplots(1, len(costs), sharey=True)
     for axis, (label, cost) in zip(axes, costs.items(), strict=True):
         front = pareto_front(cost, values)

@@ -20,27 +20,23 @@ from nbformat.v4 import new_markdown_cell
 
 from aelib import data, runs
 
-LISTED = 6
-"""So many runs are named below a figure; the page about the build lists all."""
-
 
 def papermill(chapter: str, profile: str) -> str:
     """The command that executes a chapter alone."""
     return f"papermill book/{chapter}.ipynb out.ipynb" + (f" -p profile {profile}" if profile != "report" else "")
 
 
-def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: Path) -> None:
+def publish(notebook: NotebookNode, command: str, folder: Path) -> None:
     """Write the figures and tables of an executed chapter below `folder`, and say under each figure where it is from.
 
     Args:
         notebook: changed in place.
         command: executes the chapter.
-        read: paths of the runs that it read.
         folder: of the chapter; it gets `_figures/` and `_tables/`.
     """
     for name in ("_figures", "_tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    cells, source = [], _source(command, read)
+    cells = []
     for cell in notebook.cells:
         cells.append(cell)
         contents = [output["data"] for output in cell.get("outputs", []) if "data" in output]
@@ -49,7 +45,9 @@ def publish(notebook: NotebookNode, command: str, read: Sequence[Path], folder: 
                 (folder / "_tables" / f"{table[1]}.md").write_text(content["text/markdown"])
         name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
         if name and contents:
-            text = _provenance(_files(contents[-1], folder / "_figures" / name), source)
+            drawn_from = contents[-1].pop(runs.PATHS, "").split("\n")  # myst-nb does not know it, nor CSV
+            files = _files(contents[-1], folder / "_figures" / name)
+            text = _provenance(files, _source(command, [Path(path) for path in drawn_from if path]))
             # A name of its own: a random one would make every build another.
             cells.append(new_markdown_cell(text, id=f"provenance-{name}"[:64]))
     notebook.cells = cells
@@ -67,16 +65,14 @@ def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
         files[0].write_bytes(base64.b64decode(content["image/png"]))
     if "text/csv" in content:
         files.append(path.with_suffix(".csv"))
-        files[1].write_text(content.pop("text/csv"))  # myst-nb does not know it
+        files[1].write_text(content.pop("text/csv"))
     return files
 
 
-def _source(command: str, read: Sequence[Path]) -> list[str]:
-    """Lines that say what drew the figures of a chapter, and from which runs."""
-    lines = [f"- {_sentence(path, command)}" for path in read[:LISTED]]
-    if len(read) > LISTED:
-        lines.append(f"- and {len(read) - LISTED} more runs")
-    return [f"Drawn by `{command}`, which reads", "", *lines] if lines else [f"Drawn by `{command}`."]
+def _source(command: str, drawn_from: Sequence[Path]) -> list[str]:
+    """Lines that say what drew a figure, and from which runs."""
+    lines = [f"- {_sentence(path, command)}" for path in drawn_from]
+    return [f"Drawn by `{command}`, from", "", *lines] if lines else [f"Drawn by `{command}`; no training decides it."]
 
 
 def _provenance(files: Sequence[Path], source: Sequence[str]) -> str:
@@ -103,7 +99,9 @@ def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _machine(provenance: Mapping[str, Any]) -> str:
     hardware = provenance["hardware"]
-    return f"{hardware['processor']}, {hardware['cores']} cores" if provenance["engine"]["device"] == "cpu" else "GPU"
+    engine = provenance["engine"]
+    machine = f"{hardware['processor']}, {hardware['cores']} cores" if engine["device"] == "cpu" else "GPU"
+    return machine if "bf16" not in engine else f"{machine}, {'bfloat16' if engine['bf16'] else 'float32'}"
 
 
 def _again(path: Path, config: Mapping[str, Any], chapter: str) -> str:

@@ -42,6 +42,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECKSUMS = "SHA256SUMS"
 FILES = ("config.json", "weights.safetensors", "history.csv", "metrics.json", "arrays.safetensors", "provenance.json")
 
+PATHS = "text/x-aelib-runs"
+"""Media type of the paths, a line each, of the runs that a figure is drawn from."""
+
 
 def results_folder() -> Path:
     """Where runs are kept: `$AELIB_RESULTS`, else `results/` in the checkout, else `results/` here."""

@@ -154,7 +154,7 @@ def small_book(tmp_path):
         new_code_cell(
             "from aelib import figures\n"
             "%config InlineBackend.figure_formats = ['svg']\n%matplotlib inline\n"
-            "figures.loss_history([{'epoch': 1, 'train_loss': 0.02, 'validation_loss': 0.01}])",
+            "figures.loss_history([{'epoch': 1, 'train_loss': 0.02, 'validation_loss': 0.01}], of=[run])",
             metadata={"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}}},
         ),
         new_code_cell(

@@ -90,21 +90,26 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(small
     assert "A table." not in page
 
 
-def test_pictures_that_are_no_drawings_and_runs_that_are_too_many(tmp_path):
-    config, about = {"seed": 3}, some_provenance() | {"engine": {"device": "cuda"}}
-    read = [tmp_path / "quick" / f"run_{number}-12345678" for number in range(9)]
-    for path in read:
+def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
+    config, about = {"seed": 3}, some_provenance() | {"engine": {"device": "cuda", "bf16": True}}
+    paths = [tmp_path / "quick" / f"run_{number}-12345678" for number in range(3)]
+    for path in paths:
         path.mkdir(parents=True)
         for name, content in (("config", config), ("provenance", about)):
             (path / f"{name}.json").write_text(json.dumps(content))
-    picture = new_output("display_data", {"image/png": "UE5H"})
-    cell = new_code_cell(metadata={"mystnb": {"figure": {"name": "fig-a"}}}, outputs=[picture])
-    notebook = new_notebook(cells=[cell])
-    pages.publish(notebook, "make book", read, tmp_path)
+    cells = []
+    for name, drawn_from in (("fig-a", paths[:2]), ("fig-b", [])):
+        data = {"image/png": "UE5H", runs.PATHS: "\n".join(map(str, drawn_from))}
+        outputs = [new_output("display_data", data)]
+        cells.append(new_code_cell(metadata={"mystnb": {"figure": {"name": name}}}, outputs=outputs))
+    notebook = new_notebook(cells=cells)
+    pages.publish(notebook, "make book", tmp_path)
     assert (tmp_path / "_figures/fig-a.png").read_bytes() == b"PNG"
-    text = notebook.cells[1].source
-    assert "s on GPU; again: `aelib train run_0 --again --profile quick --seed 3`" in text
-    assert "and 3 more runs" in text
+    _, first, _, second = (cell.source for cell in notebook.cells)
+    assert "s on GPU, bfloat16; again: `aelib train run_0 --again --profile quick --seed 3`" in first
+    assert "run_1" in first
+    assert "run_2" not in first
+    assert "run_" not in second
 
 
 def test_a_number_that_was_changed_in_a_built_page_is_found(small_book):

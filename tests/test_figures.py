@@ -1,16 +1,24 @@
 """Figures and tables: what they show, and that they are the same each time."""
 
 import io
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from aelib import figures, report, tables
+from aelib import figures, report, runs, tables
 from aelib.data import CLASSES
 from aelib.models import AutoencoderConfig
+from aelib.profiles import find_profile
 from aelib.training import TrainingConfig
 
 HISTORY = [{"epoch": n, "train_loss": 0.1 / n, "validation_loss": 0.08 / n + 0.001 * (n == 4)} for n in range(1, 5)]
+
+SMOKE, REPORT = (
+    [SimpleNamespace(path=Path("results", profile, name)) for name in ("a-12345678", "b-12345678")]
+    for profile in ("smoke", "report")
+)
 
 
 def svg(figure) -> bytes:
@@ -19,45 +27,48 @@ def svg(figure) -> bytes:
     return file.getvalue()
 
 
-def all_figures(notice: str):
+def all_figures(of):
     rng = np.random.default_rng(0)
     images = rng.random((10, 28, 28))
     garments = rng.random((50, 28, 28))
-    yield figures.class_map(rng.normal(size=(50, 2)), np.arange(50) % 10, garments, ("a", "b"), notice=notice)
-    yield figures.image_grid(images, columns=4, titles=list(CLASSES), notice=notice)
-    yield figures.reconstructions(images, images, notice=notice)
-    yield figures.loss_history(HISTORY, notice=notice)
+    yield figures.class_map(rng.normal(size=(50, 2)), np.arange(50) % 10, garments, ("a", "b"), of=of)
+    yield figures.image_grid(images, columns=4, titles=list(CLASSES), of=of)
+    yield figures.reconstructions(images, images, of=of)
+    yield figures.loss_history(HISTORY, of=of)
     values = 0.011 + 0.02 * rng.random(30) ** 3
     pruned = np.arange(30) % 11 == 5
-    yield figures.study_history(np.where(np.arange(30) == 7, np.nan, values), pruned, 15, notice=notice)
+    yield figures.study_history(np.where(np.arange(30) == 7, np.nan, values), pruned, 15, of=of)
     dims, units = rng.integers(5, 21, 30) * 2, rng.integers(16, 33, 30) * 8
-    yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, notice=notice)
+    yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, of=of)
     shares = {"L2 penalty": 0.52, "Optimiser": 0.3, "Instance normalisation": 0.18}
-    yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), notice=notice)
-    yield figures.study_contour(dims, units, values, notice=notice)
-    yield figures.pareto_fronts({"Latent dimension": dims, "Parameters": 1000.0 * units}, values, notice=notice)
+    yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), of=of)
+    yield figures.study_contour(dims, units, values, of=of)
+    yield figures.pareto_fronts({"Latent dimension": dims, "Parameters": 1000.0 * units}, values, of=of)
     maps = {name: rng.normal(size=(50, 2)) for name in "abc"}
-    yield figures.class_maps(maps, np.arange(50) % 10, notice=notice)
-    yield figures.loss_histories(dict.fromkeys("abc", HISTORY), notice=notice)
-    yield figures.confusion_matrix(rng.integers(0, 900, (10, 10)), notice=notice)
-    yield figures.finder_curve(np.geomspace(1e-6, 1, 30), rng.random(30), 1e-2, notice=notice)
-    yield figures.rows_of_images(dict.fromkeys("abc", images[:6]), titles=list("123456"), notice=notice)
-    yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), notice=notice)
+    yield figures.class_maps(maps, np.arange(50) % 10, of=of)
+    yield figures.loss_histories(dict.fromkeys("abc", HISTORY), of=of)
+    yield figures.confusion_matrix(rng.integers(0, 900, (10, 10)), of=of)
+    yield figures.finder_curve(np.geomspace(1e-6, 1, 30), rng.random(30), 1e-2, of=of)
+    yield figures.rows_of_images(dict.fromkeys("abc", images[:6]), titles=list("123456"), of=of)
+    yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), of=of)
 
 
-def test_every_figure_carries_the_notice_of_its_profile():
-    assert [figure.get_suptitle() for figure in all_figures("SMOKE")] == ["SMOKE"] * 15
-    assert [figure.get_suptitle() for figure in all_figures("")] == [""] * 15
+def test_every_figure_carries_the_notice_of_its_profile_and_names_its_runs():
+    for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
+        drawn = list(all_figures(of))
+        assert [figure.get_suptitle() for figure in drawn] == [notice] * 15
+        paths = "\n".join(str(each.path) for each in of)
+        assert [figure._repr_mimebundle_()[runs.PATHS] for figure in drawn] == [paths] * 15
 
 
 def test_a_figure_is_the_same_file_each_time():
-    for first, second in zip(all_figures(""), all_figures(""), strict=True):
+    for first, second in zip(all_figures(REPORT), all_figures(REPORT), strict=True):
         assert svg(first) == svg(second)
 
 
 def test_nothing_sticks_out_of_a_figure():
     figure = figures.architecture([28, 14, 7, 5], [32, 32, 64], [(3, 2, 1), (3, 2, 1), (3, 1, 0)], (1600, 256, 30))
-    for each in [figure, *all_figures("SMOKE PROFILE: synthetic garments, not FashionMNIST")]:
+    for each in [figure, *all_figures(SMOKE)]:
         each.draw_without_rendering()
         drawn, (width, height) = each.get_tightbbox(), each.get_size_inches()
         assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.02, each.axes
@@ -72,7 +83,7 @@ def test_the_architecture_names_every_shape_twice():
 
 
 def test_a_figure_gives_its_numbers():
-    bundles = [each._repr_mimebundle_() for each in all_figures("")]
+    bundles = [each._repr_mimebundle_() for each in all_figures(REPORT)]
     assert sum("text/csv" in bundle for bundle in bundles) == 11, "all but the four of images"
     lines = bundles[3]["text/csv"].splitlines()
     assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
@@ -92,12 +103,12 @@ def test_thumbnails_do_not_cover_each_other():
 
 
 def test_garments_are_dark_on_white():
-    axis = figures.image_grid(np.zeros((1, 28, 28)), columns=1).axes[0]
+    axis = figures.image_grid(np.zeros((1, 28, 28)), columns=1, of=[]).axes[0]
     assert axis.images[0].cmap(axis.images[0].norm(0.0))[:3] == (1.0, 1.0, 1.0)
 
 
 def test_the_star_is_at_the_lowest_validation_loss():
-    axis = figures.loss_history(HISTORY).axes[0]
+    axis = figures.loss_history(HISTORY, of=[]).axes[0]
     star = next(line for line in axis.lines if line.get_marker() == "*")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (4, pytest.approx(0.021))
 
@@ -145,7 +156,7 @@ def test_the_pareto_front_is_what_nothing_beats():
 
 def test_the_best_so_far_counts_neither_pruned_nor_failed_trials():
     values, pruned = np.array([np.nan, 0.05, 0.01, 0.03, 0.04]), np.array([False, False, True, False, False])
-    axis = figures.study_history(values, pruned, 2).axes[0]
+    axis = figures.study_history(values, pruned, 2, of=[]).axes[0]
     (best,) = [line for line in axis.lines if line.get_label() == "best so far"]
     np.testing.assert_array_equal(best.get_ydata(), [np.nan, 0.05, 0.05, 0.03, 0.03])
 
@@ -158,6 +169,6 @@ def test_a_trial_that_went_wrong_does_not_flatten_the_others():
     values = np.array([0.012, 0.013, 0.011, 0.2, 0.015])
     assert figures.usual(values).tolist() == [True, True, True, False, True]
     assert figures.usual(np.array([0.01, np.nan, 0.01])).tolist() == [True, False, True]
-    axis = figures.study_history(values, np.zeros(5, bool), 2).axes[0]
+    axis = figures.study_history(values, np.zeros(5, bool), 2, of=[]).axes[0]
     assert axis.get_ylim()[1] < 0.02
     assert [text.get_text() for text in axis.texts] == ["▲ 0.20"]

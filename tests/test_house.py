@@ -23,7 +23,7 @@ FLOORS = {
     "pages": 2,
     "report": 1,
     "runs": 1,
-    "figures": 2,
+    "figures": 4,
     "metrics": 1,
     "models.autoencoder": 2,
     "models.classifier": 3,
