@@ -31,7 +31,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import explorer, pages, runs
+from aelib import experiments, explorer, pages, runs
 from aelib.errors import AelibError
 
 
@@ -90,13 +90,18 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
             lines.append(line)
             seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
             pages.publish(notebook, pages.papermill(chapter, profile), stage / "book")
+            pages.offer(notebook, root / "book" / f"{chapter}.ipynb", stage / "book")
             nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
         if "explore" in _pages(root):
             line, execution = _explorer(root, output / "executed" / profile, profile)
             lines.append(line)
             seconds["explore"], read["explore"] = execution.seconds, [Path(path) for path in execution.runs]
             shutil.copytree(output / "executed" / profile / "explore", stage / "book" / "_static" / "explore")
-        for name, text in pages.build_facts(seconds, read).items():
+        same: dict[str, bool] = {}
+        if "about" in _pages(root):
+            line, same = _repeats(root, output / "executed" / profile)
+            lines.append(line)
+        for name, text in pages.build_facts(seconds, read, same).items():
             (stage / "book" / f"_build_{name}.md").write_text(text)
         (stage / "book" / "_runs").mkdir()
         for path in {path for each in read.values() for path in each}:
@@ -164,6 +169,18 @@ def _explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
     return _kept(
         written, key, lambda: {str(run.path): run.checksum for run in explorer.write(written, profile=profile)}
     )
+
+
+def _repeats(root: Path, folder: Path) -> tuple[Line, dict[str, bool]]:
+    """What `experiments.repeats` finds, unless aelib and the lock are those that it was found with."""
+
+    def find() -> dict[str, str]:
+        found.write_text(json.dumps(experiments.repeats()))
+        return {}
+
+    found = folder / "determinism.found"
+    line, _ = _kept(found, _key(root, {}, []), find)
+    return line, json.loads(found.read_text())
 
 
 def _kept(product: Path, key: str, make: Callable[[], dict[str, str]]) -> tuple[Line, Execution]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -447,6 +449,41 @@ def _source(run: Run) -> Run | None:
         if hashlib.sha256((path / "weights.safetensors").read_bytes()).hexdigest() == run.config["encoder"]:
             return runs.load(path)
     raise AelibError(f"run {run.path}: the encoder that it stands on is not beside it: train it again")
+
+
+class _Stopped(Exception):
+    """A training was stopped on purpose."""
+
+
+def repeats() -> dict[str, bool]:
+    """Whether a small training, on drawn garments, ends with the same bits when it is made again on this machine.
+
+    Returns:
+        By way of making it again, in words.
+    """
+    profile = PROFILES["smoke"]
+    garments = profile.garments()
+
+    def train(folder: Path, most: int = 3) -> dict[str, Tensor]:
+        def watch(rows: list[dict[str, float]], _: list[float]) -> None:
+            if len(rows) == most:
+                raise _Stopped
+
+        torch.manual_seed(0)
+        model = SymmetricAutoencoder()
+        module = GarmentsDataModule(garments, profile.split)
+        training.fit(model, module, TrainingConfig(max_epochs=2), seed=0, folder=folder, watch=watch)
+        return model.cpu().state_dict()
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [Path(temporary, name) for name in ("first", "again", "stopped")]
+        for folder in folders:
+            folder.mkdir()
+        with contextlib.suppress(_Stopped):
+            train(folders[2], most=1)
+        first, *others = (train(folder) for folder in folders)
+    same = [all(torch.equal(first[name], each[name]) for name in first) for each in others]
+    return dict(zip(("from the start", "stopped after an epoch, and gone on with"), same, strict=True))
 
 
 def test_labels(run: Run) -> np.ndarray:

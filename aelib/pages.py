@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ def publish(notebook: NotebookNode, command: str, folder: Path) -> None:
             # A name of its own: a random one would make every build another.
             cells.append(new_markdown_cell(text, id=f"provenance-{name}"[:64]))
     notebook.cells = cells
+
+
+def offer(notebook: NotebookNode, source: Path, folder: Path) -> None:
+    """End a chapter with a link to its `source`, the notebook without outputs, which is copied below `folder`."""
+    (folder / "_notebooks").mkdir(exist_ok=True)
+    shutil.copy(source, folder / "_notebooks")
+    link = f"{{download}}`This chapter as it is written, without outputs <_notebooks/{source.name}>`"
+    notebook.cells.append(new_markdown_cell(f'<div class="provenance">\n\n{link}\n\n</div>', id="source-notebook"))
 
 
 def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
@@ -163,12 +172,15 @@ On Colab, open {links}, and put this into a first cell of its own:
 """
 
 
-def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+def build_facts(
+    seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]], same: Mapping[str, bool]
+) -> dict[str, str]:
     """Facts about a build, as Markdown by name.
 
     Args:
         seconds: that the execution of each chapter took.
         read: paths of the runs that each chapter read.
+        same: whether a training that was made again ended with the same bits, by the way of making it again.
     """
     now = runs.provenance()
     commit = f"`{now['commit'] or 'unknown'}`" + (", with changes" if now["uncommitted_changes"] else "")
@@ -197,6 +209,10 @@ def build_facts(seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]]
         "chapters": _table(
             ["Chapter", "Executed in", "Runs read"],
             [[name, f"{each:.0f} s", str(len(read[name]))] for name, each in seconds.items()],
+        ),
+        "determinism": _table(
+            ["A small training, made again", "Its weights, in this build"],
+            [[way, "the same bits" if each else "**other bits**"] for way, each in same.items()],
         ),
         "runs": _table(["Run", "Seed", "Commit", "Trained on", "Trained in", "Again"], rows),
         "data": _table(["File", "SHA-256"], [[f"`{name}`", f"`{digest}`"] for name, digest in data.FILES.items()]),

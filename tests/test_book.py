@@ -86,6 +86,8 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(small
         (file,) = (html / "_downloads").rglob(name)
         assert f'href="../{file.relative_to(html)}"' in page
     assert json.loads(file.read_text()) == {"a": 1}
+    (source,) = (html / "_downloads").rglob("chapter.ipynb")
+    assert source.read_bytes() == (small_book / "book/chapter.ipynb").read_bytes()
     assert "A table." in (html / "book/intro.html").read_text()
     assert "A table." not in page
 

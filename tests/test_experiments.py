@@ -1,6 +1,7 @@
 """Experiments: configuration in, run out; wrong names and values are found before any work."""
 
 import ast
+import itertools
 import json
 import subprocess
 import time
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from aelib import data, experiments, runs, study
+from aelib import data, experiments, runs, study, training
 from aelib.errors import AelibError
 from aelib.models import AutoencoderConfig
 from aelib.training import TrainingConfig
@@ -113,6 +114,13 @@ def test_the_published_run_is_the_reports_configuration(published):
     assert run.arrays["tsne"].shape == (10_000, 2)
     assert run.provenance["uncommitted_changes"] is False
     assert len(run.provenance["commit"]) == 40
+
+
+def test_a_build_notices_a_training_that_does_not_repeat_itself(monkeypatch):
+    assert list(experiments.repeats().values()) == [True, True]
+    seeds = itertools.count()
+    monkeypatch.setattr(training, "epoch_seed", lambda *_: next(seeds))
+    assert list(experiments.repeats().values()) == [False, False]
 
 
 def test_the_published_runs_stay_small():

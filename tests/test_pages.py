@@ -1,5 +1,9 @@
 """Every page of the built book in a real browser: wide and narrow, light and dark."""
 
+import functools
+import http.server
+import threading
+
 import pytest
 from conftest import ROOT
 
@@ -52,6 +56,42 @@ def test_the_buttons_of_the_theme_work_under_the_policy(chromium, html):
     assert page.evaluate("window.printed")
     page.locator(".btn-fullscreen-button").click()
     page.wait_for_function("document.fullscreenElement")
+    context.close()
+
+
+class _Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture
+def address(html):
+    """The built book on a server of this machine."""
+    with http.server.ThreadingHTTPServer(("localhost", 0), functools.partial(_Silent, directory=html)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["folder", "server"])
+def test_a_search_finds_pages_and_quotes_them_where_a_browser_may(served, chromium, html, address):
+    context = chromium.new_context(viewport=WIDE)
+    page = context.new_page()
+    faults = []
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(f"{address if served else html.as_uri()}/book/intro.html", wait_until="load")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("posterior collapse")
+    page.keyboard.press("Enter")
+    found = page.locator("#search-results li", has_text="The variational autoencoder")
+    found.wait_for()
+    if served:
+        found.get_by_text("which is known as posterior collapse").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert faults == []
+    found.get_by_role("link").first.click()
+    page.wait_for_url("**/book/04_variational.html*")
     context.close()
 
 

@@ -7,6 +7,9 @@ addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll(button).forEach((each) => each.addEventListener("click", act));
 });
 
+// From a folder a browser may not read the pages that a search has found, to quote from them.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
 // On paper it is day.
 {
   const page = document.documentElement.dataset;
