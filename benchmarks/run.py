@@ -1,4 +1,4 @@
-"""`make bench`: what training, data, evaluation and t-SNE cost, ours beside the way of the libraries' tutorials.
+"""`make bench`: what training, data, search, t-SNE and the book cost, ours beside the way of the libraries' tutorials.
 
 Each row is a ratio of medians from one run in which the two ways took turns. `--quick` measures less, for a look at
 each push; `--json FILE` writes the figures; `--against FILE` fails where a ratio has fallen since.
@@ -7,23 +7,30 @@ each push; `--json FILE` writes the figures; `--against FILE` fails where a rati
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import yaml
+from sklearn.manifold import TSNE
 from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
 from way import SPLIT, Plain, corruption, garments
 
-from aelib import experiments, runs
+from aelib import book, experiments, latent, runs
 from aelib.corruption import Corruption
-from aelib.data import GarmentsDataModule
+from aelib.data import GarmentsDataModule, SplitConfig
 from aelib.training import choose_engine
 
 MODELS = ("convolutional", "denoising", "variational", "cnn", "transfer")
@@ -39,7 +46,7 @@ class Row:
         what: is measured.
         unit: of the two speeds.
         plain, aelib: median speeds of the two ways.
-        ceiling: share of the machine's bf16 matrix products that ours reaches, if it can be said.
+        ceiling: share that ours reaches of the machine's quickest products of large matrices, if it can be said.
         losses: validation loss of each way after the same epochs, one a seed, if it is a training.
         memory: largest resident memory of each way, in bytes, if it is a training.
         start: seconds that each way's first epoch takes longer than its others: compilation, for ours.
@@ -72,13 +79,13 @@ def spread(values: list[float]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two turns instead of five, one seed instead of three")
+    parser.add_argument("--quick", action="store_true", help="one seed instead of three; neither t-SNE nor book")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     parser.add_argument("--against", type=Path, help="figures of an earlier run: fail where a ratio has fallen")
     options = parser.parse_args()
     if torch.cuda.is_available():
         raise SystemExit("This measures a processor: hide the GPU with CUDA_VISIBLE_DEVICES= first.")
-    turns, seeds = (2, 1) if options.quick else (5, 3)
+    turns, seeds = 3, 1 if options.quick else 3
     ceilings = {"float32": matrix_product(torch.float32), "bfloat16": matrix_product(torch.bfloat16)}
     print(f"{choose_engine(10**6)}, {torch.get_num_threads()} threads; matrix products reach", end=" ")
     print(", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in ceilings.items()))
@@ -86,18 +93,24 @@ def main() -> int:
         f"{'':<34}{'plain':>12}{'aelib':>12} {'unit':<10}{'ratio':>6}{'ceiling':>9}   loss, plain          loss, aelib"
     )
     rows = []
-    measures: list[Callable[[], Row]] = [
-        *(lambda name=name: training(name, turns, seeds, ceilings["bfloat16"]) for name in MODELS),
-        lambda: batches(turns),
-        lambda: corruptions(turns),
-        lambda: evaluation(turns),
+    measures: list[Callable[[], list[Row]]] = [
+        *(lambda name=name: [training(name, turns, seeds, max(ceilings.values()))] for name in MODELS),
+        lambda: [batches(turns), corruptions(turns), evaluation(turns)],
+        lambda: [search(turns)],
+        *([] if options.quick else [lambda: [tsne()], books]),
     ]
     for measure in measures:
-        rows.append(measure())
-        print(rows[-1], flush=True)
-    if options.json:
-        about = {"provenance": runs.provenance(), "ceilings": ceilings, "rows": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(about, indent=2) + "\n")
+        for row in measure():
+            rows.append(row)
+            print(row, flush=True)
+        if options.json:  # after each, so that what was measured is not lost
+            about = {
+                "provenance": runs.provenance(),
+                "engine": asdict(choose_engine(10**6)),
+                "ceilings": ceilings,
+                "rows": [asdict(row) for row in rows],
+            }
+            options.json.write_text(json.dumps(about, indent=2) + "\n")
     if not options.against:
         return 0
     before = {row["what"]: row["aelib"] / row["plain"] for row in json.loads(options.against.read_text())["rows"]}
@@ -121,16 +134,11 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
     losses: dict[str, list[float]] = {"plain": [], "aelib": []}
     memory, start = {"plain": 0, "aelib": 0}, {"plain": 0.0, "aelib": 0.0}
     for seed in range(seeds):
-        program = [sys.executable, Path(__file__).with_name("way.py")]
-        ways = {
-            way: subprocess.Popen(
-                [*program, way, name, str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            for way in speeds
-        }
+        ways = {way: _start(way, name, seed) for way in speeds}
         for turn in range(turns + 1):
             for way, process in ways.items():
-                answer = _ask(process)
+                _ask(process)
+                answer = _answer(process)
                 if turn:
                     speeds[way].append(SPLIT.train / answer["seconds"])
                 else:
@@ -154,12 +162,22 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
     )
 
 
-def _ask(process: subprocess.Popen) -> dict[str, float]:
-    """Let the other process train for an epoch."""
+def _start(*arguments: object) -> subprocess.Popen:
+    """A process that trains in one way, an epoch each time it is asked to."""
+    program = [sys.executable, Path(__file__).with_name("way.py"), *map(str, arguments)]
+    return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _ask(process: subprocess.Popen) -> None:
+    """Have the other process train for an epoch."""
     assert process.stdin
-    assert process.stdout
     process.stdin.write("\n")
     process.stdin.flush()
+
+
+def _answer(process: subprocess.Popen) -> dict[str, float]:
+    """Wait until it has, and read how that went."""
+    assert process.stdout
     line = process.stdout.readline()
     if not line:
         raise SystemExit(f"{process.args} ended with status {process.wait()}")
@@ -211,6 +229,69 @@ def evaluation(turns: int) -> Row:
 
     ways = {"plain": lambda: evaluate(plain), "aelib": lambda: evaluate(module.test_dataloader())}
     return Row("evaluation", "images/s", **_medians(ways, turns, SPLIT.test))
+
+
+def search(turns: int) -> Row:
+    """Epochs of trials, validation included: two workers with half the cores each, against one with all of them."""
+    cores = os.cpu_count() or 1
+    ways = {
+        "plain": [_start("aelib", "convolutional", 0, cores)],
+        "aelib": [_start("aelib", "convolutional", 0, max(1, cores // 2)) for _ in range(2)],
+    }
+    speeds: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(turns + 1):
+        for way, workers in ways.items():
+            began = time.perf_counter()
+            for worker in workers:
+                _ask(worker)
+            for worker in workers:
+                _answer(worker)
+            if turn:
+                images = len(workers) * SPLIT.train
+                speeds[way].append(3600 * images / SplitConfig().train / (time.perf_counter() - began))
+    for workers in ways.values():
+        for worker in workers:
+            worker.communicate()
+    return Row(
+        "search, 2 workers against 1", "epochs/h", **{way: statistics.median(each) for way, each in speeds.items()}
+    )
+
+
+def tsne() -> Row:
+    """Maps of the test codes of the report's autoencoder, once each: scikit-learn with its defaults, and ours."""
+    codes = experiments.open_run(experiments.obtain("convolutional")).codes
+    ways = {
+        "plain": lambda: TSNE(perplexity=80, random_state=0).fit_transform(codes),
+        "aelib": lambda: latent.tsne(codes, perplexity=80),
+    }
+    return Row("t-SNE", "codes/s", **{way: len(codes) / _seconds(call) for way, call in ways.items()})
+
+
+def books() -> list[Row]:
+    """The book, built again after one sentence has changed, and after nothing has; jupyter-book executes it all."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        root, output = Path(folder, "root"), Path(folder, "ours")
+        root.mkdir()
+        for name in ("_toc.yml", "_config.yml", "requirements.txt"):
+            shutil.copy(runs.ROOT / name, root)
+        shutil.copytree(runs.ROOT / "book", root / "book")
+
+        def build() -> None:
+            book.build(root, profile="report", notice="", output=output)
+
+        executed = _seconds(build)
+        stage, page = output / "stage", root / "book/intro.md"
+        config = yaml.safe_load((stage / "_config.yml").read_text())
+        config["execute"] = {"execute_notebooks": "force", "timeout": 600}
+        plain = Path(folder, "plain")
+        shutil.copytree(stage, plain)
+        (plain / "_config.yml").write_text(yaml.safe_dump(config))
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", plain]
+        theirs = _seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+        page.write_text(page.read_text() + "\nOne sentence more.\n")
+        prose, nothing = _seconds(build), _seconds(build)
+    cases = {"all chapters executed": executed, "a sentence changed": prose, "nothing changed": nothing}
+    return [Row(f"book, {case}", "builds/h", 3600 / theirs, 3600 / seconds) for case, seconds in cases.items()]
 
 
 def _medians(ways: dict[str, Callable[[], object]], turns: int, images: int) -> dict[str, float]:

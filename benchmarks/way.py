@@ -103,7 +103,9 @@ class Tutorial(pl.LightningModule):
         return self.optimizer
 
 
-def main(way: str, name: str, seed: int) -> None:
+def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
+    if threads:
+        torch.set_num_threads(threads)
     experiment = experiments.EXPERIMENTS[name]
     experiment = replace(experiment, training=replace(experiment.training, max_epochs=1000, patience=1000))
     if experiment.training.learning_rate is None:
@@ -178,4 +180,4 @@ def main(way: str, name: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))

@@ -16,6 +16,9 @@ TYPESET = "!window.MathJax || !MathJax.startup || MathJax.startup.promise.then((
 UNFOLD = "document.querySelectorAll('details').forEach(each => each.open = true)"
 SCROLLED = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 EMPTY = "[...document.images].filter(each => each.complete && !each.naturalWidth).map(each => each.src)"
+CUT = """[...document.querySelectorAll('pre, table')].filter(
+  each => each.scrollWidth > each.clientWidth || each.getBoundingClientRect().right > innerWidth
+).map(each => each.innerText)"""
 WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -124,6 +127,18 @@ def test_paper_is_white_and_holds_the_article_alone(chromium, html):
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     context.close()
+
+
+def test_nothing_is_cut_off_on_paper(chromium, html):
+    context = chromium.new_context(viewport={"width": 680, "height": 960})  # A4 with its margins
+    page = context.new_page()
+    page.emulate_media(media="print")
+    cut = {}
+    for path in sorted((html / "book").glob("*.html")):
+        page.goto(path.as_uri(), wait_until="load")
+        cut[path.name] = page.evaluate(CUT)
+    context.close()
+    assert not any(cut.values()), cut
 
 
 def _elsewhere(url: str) -> bool:
