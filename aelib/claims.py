@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aelib import corruption, experiments, latent, metrics, report
+from aelib import corruption, experiments, latent, metrics, report, tables
 from aelib.models import BaselineCNN, VariationalAutoencoder
 
 VERDICTS = CONFIRMED, NOT_CONFIRMED, NOISE = "confirmed", "not confirmed", "within noise"
@@ -104,7 +104,8 @@ def _classifiers(found: dict[str, experiments.Run], labels: np.ndarray) -> list[
         # Of two independent trainings, each tested on as many images.
         noise = 1.96 * (2 * number * (1 - number) / len(labels)) ** 0.5
         return Claim(
-            sentence, f"{number:.3f}", f"{accuracy[name]:.3f}", f"within ±{noise:.3f}, the sampling error of 95 %",
+            sentence, f"{number:.3f}", f"{accuracy[name]:.3f}",
+            f"within ±{noise:.3f}, the sampling error at 95 % confidence",
             _decide(abs(accuracy[name] - number) <= noise), figure, _train(name),
         )  # fmt: skip
 
@@ -132,8 +133,8 @@ def _classifiers(found: dict[str, experiments.Run], labels: np.ndarray) -> list[
         Claim(
             "The transfer classifier trains more than ten times as quickly as the CNN",
             f"{report.TRANSFER_MINUTES} min and {report.CNN_MINUTES} min",
-            f"{found['transfer'].provenance['training_seconds']:.0f} s and "
-            f"{found['cnn'].provenance['training_seconds']:.0f} s, ratio {ratio:.1f}",
+            f"{found['transfer'].provenance['training_seconds']:.3g} s and "
+            f"{found['cnn'].provenance['training_seconds']:.3g} s, ratio {ratio:.1f}",
             "ratio above 10, on one machine", _decide(ratio > 10), "tab-x-transfer", _train("transfer cnn"),
         ),
     ]  # fmt: skip
@@ -180,11 +181,12 @@ def _generation(found: dict[str, experiments.Run], ae: experiments.Trained, vae:
     noise = 1.96 * (2 * 0.25 / DRAWN) ** 0.5
     return [
         Claim(
-            "Most random codes of the plain autoencoder look like no garment; those of the variational one do so more "
-            "often", "",
-            f"the CNN is more than 90 % sure of {sure['ae']:.0%} and {sure['vae']:.0%}; "
+            "Most random codes of the plain autoencoder look like no garment; those of the variational one look like "
+            "one more often", "",
+            f"the CNN is more than 90 % sure of a class for {tables.percent(sure['ae'])} and "
+            f"{tables.percent(sure['vae'])}; "
             f"mean entropy {doubt['ae']:.2f} and {doubt['vae']:.2f} nats",
-            "more than 90 % sure of fewer than half of the plain one's, and of at least "
+            "the CNN is more than 90 % sure for fewer than half of the plain one's, and for at least "
             f"{100 * noise:.1f} percentage points more of the variational one's, with a smaller entropy",
             _decide(sure["ae"] < 0.5 and sure["vae"] > sure["ae"] + noise and doubt["vae"] < doubt["ae"]), "fig-r12",
             "aelib claims",
@@ -239,7 +241,7 @@ def _denoising(found: dict[str, experiments.Run], dae: experiments.Trained) -> l
         ),
         Claim(
             "The denoising autoencoder retrieves almost all images, less the finer details", "",
-            f"closer to the original in {share:.0%} of the corrupted images; SSIM {before.mean():.2f} → "
+            f"closer to the original in {tables.percent(share)} of the corrupted images; SSIM {before.mean():.2f} → "
             f"{after.mean():.2f}, PSNR {psnr[0]:.1f} → {psnr[1]:.1f} dB",
             "structural similarity rises in at least 90 % of the images", _decide(share >= 0.9), "fig-r10",
             "aelib claims",

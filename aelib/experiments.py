@@ -483,7 +483,7 @@ def repeats() -> dict[str, bool]:
             train(folders[2], most=1)
         first, *others = (train(folder) for folder in folders)
     same = [all(torch.equal(first[name], each[name]) for name in first) for each in others]
-    return dict(zip(("from the start", "stopped after an epoch, and gone on with"), same, strict=True))
+    return dict(zip(("from the start", "stopped after an epoch, and resumed"), same, strict=True))
 
 
 def test_labels(run: Run) -> np.ndarray:

@@ -126,6 +126,12 @@ def class_map(
     return figure
 
 
+def pca_axes(shares: Sequence[float]) -> tuple[str, str]:
+    """What the axes of a map by PCA show; `shares`: of the variance, in [0, 1]."""
+    first, second = (f"principal component ({100 * share:.0f} % of the variance)" for share in shares)
+    return f"First {first}", f"Second {second}"
+
+
 def _names(labels: np.ndarray) -> list[str]:
     return [CLASSES[label] for label in labels]
 
@@ -211,9 +217,9 @@ def _losses(axis: Axes, history: Sequence[Mapping[str, float]], label: str = "Lo
     best = _best(history)
     lowest = f"lowest: {best['validation_loss']:#.4g} in epoch {best['epoch']:.0f}"
     axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
-    axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=0.6, linestyle=":")
+    axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=1, linestyle=":")
     axis.set(xlabel="Epoch", ylabel=label, xlim=(0, max(epochs) + 1))
-    _log_losses(axis, (1, 2, 3, 5))
+    _log_losses(axis, (1, 1.5, 2, 3, 4, 6))
     axis.legend()
 
 
@@ -302,9 +308,12 @@ def loss_histories(histories: Mapping[str, Sequence[Mapping[str, float]]], *, of
     rows = [{"model": title} | dict(row) for title, history in histories.items() for row in history]
     columns = {name: [row[name] for row in rows] for name in ("model", "epoch", "train_loss", "validation_loss")}
     figure = _figure(2.5 * len(histories), of, columns)
-    for axis, (title, history) in zip(figure.subplots(len(histories), 1), histories.items(), strict=True):
+    axes = figure.subplots(len(histories), 1)
+    for axis, (title, history) in zip(axes, histories.items(), strict=True):
         _losses(axis, history)
         axis.set_title(title, fontsize=10)
+        if axis is not axes[-1]:
+            axis.set_xlabel("")
     return figure
 
 
@@ -393,7 +402,7 @@ def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, of: Se
     axis = figure.subplots()
     axis.axvspan(-1, random - 0.5, color="0.93", zorder=0, label="random trials")
     complete = ~pruned & np.isfinite(values)
-    axis.plot(numbers[complete], values[complete], "o", color=COLOURS[0], markersize=4, label="trial")
+    axis.plot(numbers[complete], values[complete], "o", color=COLOURS[0], markersize=4, label="completed trial")
     if pruned.any():
         axis.plot(numbers[pruned], values[pruned], "x", color=COLOURS[6], markersize=5, label="pruned trial")
     best = np.fmin.accumulate(np.where(complete, values, np.nan))
@@ -432,6 +441,8 @@ def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[st
 def _log_losses(axis: Axes, named: Sequence[float] = (1, 1.2, 1.5, 2, 3, 5)) -> None:
     """A logarithmic axis for losses, which span about a decade: numbers at `named`, and at ten times these."""
     axis.set_yscale("log")
+    if label := axis.get_ylabel():
+        axis.set_ylabel(f"{label}, log scale")
     axis.yaxis.set_major_locator(LogLocator(subs=named))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
@@ -490,7 +501,7 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of
     axis.plot(dims, units, "o", markersize=4, **marks)
     best = values.argmin()
     axis.plot(dims[best], units[best], "*", markersize=14, label="best trial", linestyle="", **marks)
-    bar = figure.colorbar(filled, ax=axis, label="Lowest validation loss", format="%.3g")
+    bar = figure.colorbar(filled, ax=axis, label="Lowest validation loss, log scale", format="%.4f")
     bar.ax.minorticks_off()
     axis.set(xlabel="Latent dimension", ylabel="Linear units")
     axis.legend(loc="upper left", facecolor="white", framealpha=0.8, frameon=True)
@@ -511,10 +522,9 @@ def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, of: Se
         axis.plot(cost, values, "o", color=COLOURS[1], markersize=4, label="trial")
         axis.step(cost[front], values[front], where="post", color=COLOURS[6], linewidth=1.2)
         axis.plot(cost[front], values[front], "o", color=COLOURS[6], markersize=5, label="on the front")
-        axis.set_xlabel(label)
+        axis.set(xlabel=label, ylabel="Lowest validation loss" if axis is axes[0] else "")
         _log_losses(axis)
         _cut(axis, cost, values)
-    axes[0].set_ylabel("Lowest validation loss")
     axes[-1].legend()
     return figure
 

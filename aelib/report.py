@@ -7,6 +7,7 @@ from __future__ import annotations
 
 CONVOLUTIONAL: dict[str, float | None] = {
     "epochs": 57,
+    "best_epoch": None,
     "validation_loss": 0.01019,
     "train_loss": 0.0121,
     "first_train_loss": 0.061,
@@ -50,6 +51,7 @@ DENOISING_EPOCHS = (1, 4, 7, 15, 30, 60, 73)
 
 VARIATIONAL: dict[str, float | None] = {
     "epochs": 35,
+    "best_epoch": None,
     "validation_loss": 0.03659,
     "train_loss": 0.0413,
     "first_train_loss": 0.086,

@@ -24,6 +24,11 @@ def number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:#.4g}"
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share in [0, 1] in per cent, for example `25 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def compare(
     labels: Mapping[str, str], report: Mapping[str, float | None], ours: Mapping[str, float]
 ) -> list[tuple[str, str, str, str]]:
@@ -31,7 +36,7 @@ def compare(
     rows = []
     for key, label in labels.items():
         theirs, mine = report[key], ours[key]
-        difference = "–" if theirs is None else f"{(mine - theirs) / theirs:+.1%}".replace("-", "−")
+        difference = "–" if theirs is None else f"{100 * (mine - theirs) / theirs:+.1f} %".replace("-", "−")
         # The report's numbers have the digits that it gives.
         rows.append((label, f"{theirs:,g}" if isinstance(theirs, float) else number(theirs), number(mine), difference))
     return rows

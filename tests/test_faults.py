@@ -535,7 +535,10 @@ def test_wrong_parameters_in_python():
     assert len(said) > count / 2
     assert not [line for line in said if "\n" in line]
     tried(
-        "A parameter is wrong, in Python", "any value for any parameter, by hypothesis", count, "a result, or one line"
+        "A parameter is wrong, in Python",
+        "any value for any parameter, by the tool Hypothesis",
+        count,
+        "a result, or one line",
     )
 
 
@@ -560,7 +563,12 @@ def test_wrong_parameters_on_the_command_line(capsys, monkeypatch):
         assert "Traceback" not in capsys.readouterr().err
 
     check()
-    tried("A parameter is wrong, on the command line", "any text, by hypothesis", count, "one line, before any work")
+    tried(
+        "A parameter is wrong, on the command line",
+        "any text, by the tool Hypothesis",
+        count,
+        "one line, before any work",
+    )
 
 
 WORDS = st.text("abcdefghijklmnop", min_size=3, max_size=8)
@@ -596,7 +604,7 @@ def test_wrong_parameters_by_papermill(tmp_path):
     check()
     tried(
         "A parameter is wrong, by papermill",
-        "types, ranges and names, by hypothesis",
+        "types, ranges and names, by the tool Hypothesis",
         count,
         "one line, before any work",
     )

@@ -135,7 +135,7 @@ def test_numbers_are_set_like_numbers():
 
 def test_a_comparison_has_the_reports_number_ours_and_the_difference():
     rows = tables.compare({"a": "A", "b": "B"}, {"a": 0.02, "b": None}, {"a": 0.019, "b": 3, "c": 1})
-    assert rows == [("A", "0.02", "0.01900", "−5.0%"), ("B", "–", "3", "–")]
+    assert rows == [("A", "0.02", "0.01900", "−5.0 %"), ("B", "–", "3", "–")]
 
 
 def test_a_table_is_numbered_and_named():
