@@ -103,6 +103,8 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
             lines.append(line)
         for name, text in pages.build_facts(seconds, read, same).items():
             (stage / "book" / f"_build_{name}.md").write_text(text)
+        if (record := root / "benchmarks/record.json").exists():
+            (stage / "book" / "_build_costs.md").write_text(pages.costs(json.loads(record.read_text())))
         (stage / "book" / "_runs").mkdir()
         for path in {path for each in read.values() for path in each}:
             shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
@@ -134,7 +135,7 @@ def _sentence(path: Path, chapter: str) -> str:
     return (
         f"`{path.name}`: {_parameters(path, 'parameters')}, seed {config.get('seed', 0)}, "
         f"commit `{(provenance['commit'] or 'unknown')[:8]}`, "
-        f"{provenance['training_seconds']:.0f} s on {_machine(provenance)}; again: `{_again(path, config, chapter)}`"
+        f"{provenance['training_seconds']:,.0f} s on {_machine(provenance)}; again: `{_again(path, config, chapter)}`"
     )
 
 
@@ -195,7 +196,7 @@ def build_facts(
                 str(config.get("seed", 0)),
                 f"`{(about['commit'] or 'unknown')[:8]}`",
                 _machine(about),
-                f"{about['training_seconds']:.0f} s",
+                f"{about['training_seconds']:,.0f} s",
                 f"`{_again(path, config, papermill(chapter, path.parent.name))}`",
             ]
         )
@@ -217,6 +218,45 @@ def build_facts(
         "runs": _table(["Run", "Seed", "Commit", "Trained on", "Trained in", "Again"], rows),
         "data": _table(["File", "SHA-256"], [[f"`{name}`", f"`{digest}`"] for name, digest in data.FILES.items()]),
     }
+
+
+def costs(record: Mapping[str, Any]) -> str:
+    """What `benchmarks/run.py` has measured, as Markdown: where, the speeds, and what else it noted of trainings."""
+    about, ceilings, engine = record["provenance"], record["ceilings"], record["engine"]
+    speeds, trainings = [], []
+    for row in record["rows"]:
+        share = "–" if row["ceiling"] is None else f"{100 * row['ceiling']:.0f} %"
+        ways = [f"{row[way]:,.0f}" for way in ("plain", "aelib")]
+        speeds.append([row["what"], row["unit"], *ways, f"**{row['aelib'] / row['plain']:.2f}**", share])
+        if row["losses"]:
+            losses = [f"{np.mean(each):.5f} ± {np.std(each, ddof=1):.5f}" for each in row["losses"]]
+            memory = [f"{each / 1e9:.2f}" for each in row["memory"]]
+            trainings.append([row["what"].removeprefix("training, "), *losses, *memory, f"{row['start'][1]:.0f}"])
+    precision = "bfloat16" if engine["bf16"] else "float32"
+    return "\n".join(
+        [
+            f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
+            f"`{about['commit'][:8]}`, {about['finished'][:10]}; trainings run in {precision} there. "
+            f"Products of large matrices reach {ceilings['float32']:.0f} GFLOP/s in float32 and "
+            f"{ceilings['bfloat16']:.0f} in bfloat16; the last column is the share of the larger one.",
+            "",
+            "```{table} What it costs: speeds of two ways that took turns, medians.",
+            ":name: tab-x-costs",
+            "",
+            _table(["What", "", "Tutorial's way", "Ours", "Ratio", "Share"], speeds),
+            "```",
+            "",
+            "```{table} The trainings above: validation loss after the same epochs (mean and standard deviation of "
+            "seeds), peak memory in GB, and seconds that our first epoch takes longer, most of them for compilation.",
+            ":name: tab-x-costs-trainings",
+            "",
+            _table(
+                ["Training", "Loss, tutorial's way", "ours", "Memory, tutorial's way", "ours", "Start, ours"], trainings
+            ),
+            "```",
+            "",
+        ]
+    )
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
