@@ -219,7 +219,7 @@ def _losses(axis: Axes, history: Sequence[Mapping[str, float]], label: str = "Lo
     axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
     axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=1, linestyle=":")
     axis.set(xlabel="Epoch", ylabel=label, xlim=(0, max(epochs) + 1))
-    _log_losses(axis, (1, 1.5, 2, 3, 4, 6))
+    _log_losses(axis, (1, 1.5, 2, 3, 4, 5, 7))
     axis.legend()
 
 
