@@ -31,7 +31,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import experiments, explorer, pages, runs
+from aelib import experiments, explorer, figures, pages, runs
 from aelib.errors import AelibError
 
 
@@ -103,8 +103,8 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
             lines.append(line)
         for name, text in pages.build_facts(seconds, read, same).items():
             (stage / "book" / f"_build_{name}.md").write_text(text)
-        if (record := root / "benchmarks/record.json").exists():
-            (stage / "book" / "_build_costs.md").write_text(pages.costs(json.loads(record.read_text())))
+        if "costs" in _pages(root):
+            _costs(root / "benchmarks", stage / "book")
         (stage / "book" / "_runs").mkdir()
         for path in {path for each in read.values() for path in each}:
             shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")
@@ -171,6 +171,22 @@ def _explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
     return _kept(
         written, key, lambda: {str(run.path): run.checksum for run in explorer.write(written, profile=profile)}
     )
+
+
+def _costs(benchmarks: Path, folder: Path) -> None:
+    """Write the tables and the figure of the page `costs` into `folder`, from what the benchmarks have recorded."""
+    record, growth = (json.loads((benchmarks / f"{name}.json").read_text()) for name in ("record", "growth"))
+    (folder / "_build_costs.md").write_text(pages.costs(record))
+    column = {name: [row[name] for row in growth] for name in growth[0]}
+    costs = {
+        "Seconds": {"an epoch": column["epoch"], "t-SNE": column["tsne"], "encoding": column["encode"]},
+        "Peak memory, GB": {
+            "training": [each / 1e9 for each in column["memory"]],
+            "with t-SNE": [each / 1e9 for each in column["memory_with_tsne"]],
+        },
+    }
+    drawing = figures.growth([70_000 * times for times in column["times"]], costs, of=[])
+    drawing.savefig(folder / "_figures" / "fig-x-growth.svg", metadata={"Date": None})
 
 
 def _repeats(root: Path, folder: Path) -> tuple[Line, dict[str, bool]]:

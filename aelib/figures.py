@@ -508,6 +508,31 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of
     return figure
 
 
+def growth(images: Sequence[int], costs: Mapping[str, Mapping[str, Sequence[float]]], *, of: Sequence[Kept]) -> Figure:
+    """What more images cost, both axes in logarithm; a dotted line of slope 1 leaves each first point.
+
+    Args:
+        images: N numbers of images.
+        costs: N costs each, by what they are of, by what the axis is called: one panel an axis.
+    """
+    columns: dict[str, Sequence[float]] = {"images": images}
+    columns |= {f"{name}, {axis}": values for axis, lines in costs.items() for name, values in lines.items()}
+    figure = _figure(3.2, of, columns)
+    for axis, (label, lines) in zip(figure.subplots(1, len(costs)), costs.items(), strict=True):
+        for (name, values), colour, marker in zip(
+            lines.items(), (COLOURS[0], COLOURS[6], COLOURS[3]), "osD", strict=False
+        ):
+            axis.plot(images, values, color=colour, marker=marker, markersize=5, label=name)
+            proportional = [values[0] * each / images[0] for each in images]
+            axis.plot(images, proportional, color=colour, linestyle=":", linewidth=0.9)
+        axis.set(xscale="log", yscale="log", xlabel="Images, log scale", ylabel=f"{label}, log scale")
+        axis.set_xticks(images, [f"{each:,}" for each in images], minor=False)
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.legend()
+    return figure
+
+
 def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     """The loss against each cost; a line joins the trials that no other beats in both.
 

@@ -184,7 +184,6 @@ def build_facts(
         same: whether a training that was made again ended with the same bits, by the way of making it again.
     """
     now = runs.provenance()
-    commit = f"`{now['commit'] or 'unknown'}`" + (", with changes" if now["uncommitted_changes"] else "")
     versions = now["versions"] | {name: importlib.metadata.version(name) for name in ("jupyter-book", "papermill")}
     paths = {path: chapter for chapter, each in reversed([*read.items()]) for path in each}
     rows = []
@@ -204,7 +203,8 @@ def build_facts(
         "elsewhere": _elsewhere(now, [name for name in seconds if name != "explore"]),
         "build": _table(
             ["What", "In this build"],
-            [["Commit", commit], ["Processor", f"{now['hardware']['processor']}, {now['hardware']['cores']} cores"]]
+            [["Commit", _commit(now)]]
+            + [["Processor", f"{now['hardware']['processor']}, {now['hardware']['cores']} cores"]]
             + [[name, version] for name, version in versions.items()],
         ),
         "chapters": _table(
@@ -220,6 +220,10 @@ def build_facts(
     }
 
 
+def _commit(provenance: Mapping[str, Any]) -> str:
+    return f"`{provenance['commit'] or 'unknown'}`" + (", with changes" if provenance["uncommitted_changes"] else "")
+
+
 def costs(record: Mapping[str, Any]) -> str:
     """What `benchmarks/run.py` has measured, as Markdown: where, the speeds, and what else it noted of trainings."""
     about, ceilings, engine = record["provenance"], record["ceilings"], record["engine"]
@@ -233,12 +237,12 @@ def costs(record: Mapping[str, Any]) -> str:
             memory = [f"{each / 1e9:.2f}" for each in row["memory"]]
             trainings.append([row["what"].removeprefix("training, "), *losses, *memory, f"{row['start'][1]:.0f}"])
     precision = "bfloat16" if engine["bf16"] else "float32"
+    reached = " and ".join(f"{speed:.3g} GFLOP/s in {name}" for name, speed in ceilings.items())
     return "\n".join(
         [
             f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
-            f"`{about['commit'][:8]}`, {about['finished'][:10]}; trainings run in {precision} there. "
-            f"Products of large matrices reach {ceilings['float32']:.0f} GFLOP/s in float32 and "
-            f"{ceilings['bfloat16']:.0f} in bfloat16; the last column is the share of the larger one.",
+            f"{_commit(about)}, {about['finished'][:10]}; trainings run in {precision} there. "
+            f"Products of large matrices reach {reached}; the last column is the share of that.",
             "",
             "```{table} What it costs: speeds of two ways that took turns, medians.",
             ":name: tab-x-costs",

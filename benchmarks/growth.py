@@ -73,8 +73,8 @@ def main() -> None:
         row = rows[-1]
         line = f"{70_000 * times:>8,}{row['epoch']:>12.1f}{row['memory'] / 1e9:>7.2f}{row['encode']:>13.1f}"
         print(line + f"{row['tsne']:>13.1f}{row['memory_with_tsne'] / 1e9:>7.2f}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

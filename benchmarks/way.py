@@ -6,6 +6,7 @@ does to its process, such as to the C library's memory, must not help or hurt th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -103,6 +104,10 @@ class Tutorial(pl.LightningModule):
         return self.optimizer
 
 
+class _Enough(Exception):
+    """Nobody asks for another epoch."""
+
+
 def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
     if threads:
         torch.set_num_threads(threads)
@@ -132,7 +137,7 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
         line = {"seconds": time.perf_counter() - began, "loss": loss, "memory": training.peak_memory()}
         print(json.dumps(line), flush=True)
         if not sys.stdin.readline():
-            raise SystemExit
+            raise _Enough
         began = time.perf_counter()
 
     sys.stdin.readline()
@@ -180,4 +185,5 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
+    with contextlib.suppress(_Enough):
+        main(*sys.argv[1:3], *map(int, sys.argv[3:]))
