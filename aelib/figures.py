@@ -528,7 +528,9 @@ def growth(images: Sequence[int], costs: Mapping[str, Mapping[str, Sequence[floa
         axis.set(xscale="log", yscale="log", xlabel="Images, log scale", ylabel=f"{label}, log scale")
         axis.set_xticks(images, [f"{each:,}" for each in images], minor=False)
         axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.legend()
     return figure
 

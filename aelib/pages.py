@@ -242,7 +242,7 @@ def costs(record: Mapping[str, Any]) -> str:
         [
             f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
             f"{_commit(about)}, {about['finished'][:10]}; trainings run in {precision} there. "
-            f"Products of large matrices reach {reached}; the last column is the share of that.",
+            f"Products of large matrices reach {reached}; the last column is the share of the largest.",
             "",
             "```{table} What it costs: speeds of two ways that took turns, medians.",
             ":name: tab-x-costs",
