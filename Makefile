@@ -31,7 +31,7 @@ test: $(READY)  ## the tests
 	$(BIN)/python -m pytest
 
 faults: $(READY)  ## a dozen times each: what is killed, full, damaged or wrong; writes the table of the book
-	AELIB_FAULTS=12 $(BIN)/python -m pytest -m faults
+	AELIB_NO_SKIP=1 AELIB_FAULTS=12 $(BIN)/python -m pytest -m faults
 
 lint: $(READY)  ## style, format and types
 	$(BIN)/ruff check

@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     command = commands.add_parser("claims", help="what the report claims, and what we found")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--seed", type=int, default=0)
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(action=_claims)
 
@@ -102,9 +103,10 @@ def _train(options: argparse.Namespace) -> None:
     from aelib.profiles import find_profile
 
     find_profile(options.profile)
-    for name in options.names:  # before the first is trained
-        experiments.find_experiment(name)
-    for name in options.names or experiments.EXPERIMENTS:
+    names = options.names or experiments.EXPERIMENTS
+    for name in names:  # before the first is trained
+        experiments.find_experiment(name, options.config)
+    for name in names:
         run = experiments.obtain(
             name, profile=options.profile, seed=options.seed, config=options.config, again=options.again
         )
@@ -145,7 +147,7 @@ def _claims(options: argparse.Namespace) -> None:
 
     from aelib.claims import claims
 
-    found = claims(options.profile)
+    found = claims(options.profile, seed=options.seed)
     if options.json:
         print(json.dumps([asdict(claim) for claim in found], indent=2, ensure_ascii=False))
         return

@@ -66,7 +66,10 @@ class Experiment:
         Raises:
             AelibError: the experiment has none of them.
         """
-        raise AelibError("config 'study' is about autoencoders and what stands on them: take 'report' for this one")
+        raise AelibError(
+            "config 'study' is about autoencoders and what stands on them: "
+            f"take 'report' for {self.model_class.__name__}"
+        )
 
     def settings(self, source: Run | None) -> dict[str, Any]:
         """What else decides the result, as JSON values."""
@@ -187,9 +190,16 @@ for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
     )
 
 
-def find_experiment(name: str) -> Experiment:
-    """The experiment of that name, or an error that names them all."""
-    return EXPERIMENTS[known("experiment", name, EXPERIMENTS)]
+def find_experiment(name: str, config: str = "report") -> Experiment:
+    """The experiment of that name, with the report's hyper-parameters.
+
+    Raises:
+        AelibError: there is none (all are named), or it has no such `config`.
+    """
+    experiment = EXPERIMENTS[known("experiment", name, EXPERIMENTS)]
+    if known("config", config, ("report", "study")) == "study":
+        experiment.with_choice(AutoencoderConfig(), TrainingConfig())  # where that is refused, before a search
+    return experiment
 
 
 def obtain(
@@ -222,9 +232,9 @@ def obtain(
             the data cannot be had, or the training diverged.
     """
     chosen = find_profile(profile)
-    experiment = configure(find_experiment(name), **parameters)
+    experiment = configure(find_experiment(name, config), **parameters)
     a_seed(seed)
-    if known("config", config, ("report", "study")) == "study":
+    if config == "study":
         from aelib import study  # and with it Optuna, which takes a second to import
 
         search = study.obtain(study.Plan(profile, folder=folder))
@@ -308,7 +318,7 @@ def _make(
     source: Run | None,
     workspace: Path,
 ) -> Contents:
-    seed = config["seed"]
+    seed, code = config["seed"], runs.code()
     torch.manual_seed(seed)
     model = experiment.model_class(experiment.model)
     inputs = experiment.prepare(model, garments, source)
@@ -331,6 +341,7 @@ def _make(
         arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
     metrics = summarise(history.rows) | measure(model, module)
     provenance = runs.provenance() | {
+        **code,
         "data": garments.name,
         "engine": asdict(history.engine),
         "training_seconds": round(sum(history.seconds), 1),
@@ -448,7 +459,10 @@ def _source(run: Run) -> Run | None:
     for path in sorted(run.path.parent.glob(f"{name}-*")):
         if hashlib.sha256((path / "weights.safetensors").read_bytes()).hexdigest() == run.config["encoder"]:
             return runs.load(path)
-    raise AelibError(f"run {run.path}: the encoder that it stands on is not beside it: train it again")
+    raise AelibError(
+        f"run {run.path}: the encoder that it stands on is not beside it: restore that from git, or delete this run, "
+        "which another may have replaced"
+    )
 
 
 class _Stopped(Exception):

@@ -116,14 +116,9 @@ STUDY = {
     "best": 0.01069,
     "best_trial": 47,
     "best_random": 0.01176,
-    "best_random_trial": 6,
-    "completed": 57,
     "pruned": 3,
 }
 """Figure 1: lowest validation losses of the best of 60 trials and of the best of the 30 random ones."""
-
-OPTIMIZER_TRIALS = {"adamax": 39, "sgd": 13, "adam": 8}
-"""How often each optimiser was drawn (Figure 2; the text counts seven trials with Adam)."""
 
 IMPORTANCES = {
     "weight_decay": 0.52,

@@ -119,13 +119,15 @@ def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False)
 
 
 def nothing_new(path: Path) -> None:
-    """Refuse to make `path` while what is there is being verified.
+    """Refuse to make `path` while what is there is being verified, or published.
 
     Raises:
         AelibError: it is.
     """
     if "AELIB_NOTHING_NEW" in os.environ:
-        raise AelibError(f"run {path} is not there to be verified: `aelib train`, or build the book")
+        raise AelibError(
+            f"run {path} is not there, and AELIB_NOTHING_NEW forbids to make it: `aelib train`, or build the book"
+        )
 
 
 def load(path: Path) -> Run:
@@ -303,16 +305,20 @@ def provenance() -> dict[str, Any]:
         r"(?:@|//)github\.com[:/]([\w.-]+/[\w.-]+?)(\.git)?/?$", _git("remote", "get-url", "origin") or ""
     )
     packages = ("torch", "pytorch-lightning", "numpy", "scikit-learn")
-    changes = _git("status", "--porcelain", "--", "aelib")
     return {
         "repository": f"https://github.com/{origin[1]}" if origin else None,
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": None if changes is None else bool(changes),
+        **code(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in packages},
         "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
     }
+
+
+def code() -> dict[str, Any]:
+    """The commit that is checked out, and whether `aelib` differs from it; to be asked before work that takes long."""
+    changes = _git("status", "--porcelain", "--", "aelib")
+    return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": None if changes is None else bool(changes)}
 
 
 def _git(*command: str) -> str | None:

@@ -1,7 +1,7 @@
 """The hyper-parameter study (report, Section 2.1 and Table 1): sixty trials that can be killed, repeated and shared.
 
 Optuna keeps the trials, in a journal file or in any database that it knows; a worker takes one trial after another.
-What a worker proposes depends on the study's seed, the trial's number and the finished trials alone, and a trial whose
+What a worker proposes depends on the study's seed, the trial's number and the other trials alone, and a trial whose
 worker has died is taken up by another, from its last epoch where its checkpoint is at hand.
 
 `results/<profile>/study-<first 8 of the fingerprint>/` holds a finished study: `config.json`, all that decides it;
@@ -19,8 +19,11 @@ import shutil
 import sys
 import time
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +38,7 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import MedianPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -113,9 +117,9 @@ def distribution(space: BaseDistribution) -> str:
 
 
 class _Sampler(BaseSampler):
-    """TPE without a memory: what it proposes depends on the seed, the trial's number and the finished trials.
+    """TPE without a memory: what it proposes depends on the seed, the trial's number and the other trials.
 
-    A worker that was killed and started again therefore proposes what it would have proposed. Of the first trials, by
+    One worker that was killed and started again therefore proposes what it would have proposed. Of the first trials, by
     number, the finished ones do not matter, however many others have finished when one is taken up again.
     """
 
@@ -274,9 +278,16 @@ class Search:
         )
         return space.sample_model(trial), settings
 
-    def study(self) -> optuna.Study:
-        """It, for Optuna's own functions, such as the importances."""
-        return _finished(self.path)
+    def value_of(self, losses: Iterable[float]) -> float:
+        """What a trial would have reported, had it seen these validation losses, one an epoch, and not been pruned."""
+        fixed, best, waited = self.config["fixed"], np.inf, 0
+        seen = []
+        for loss in islice(losses, fixed["max_epochs"]):
+            seen.append(loss)
+            best, waited = (loss, 0) if loss < best - fixed["min_delta"] else (best, waited + 1)
+            if waited == fixed["patience"]:
+                break
+        return min(seen)
 
 
 STUDY = "SymmetricAutoencoder"
@@ -328,7 +339,7 @@ def work(plan: Plan) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     garments = find_profile(plan.profile).garments()
     try:
-        with runs.unwritable_explained(plan.path.parent):
+        with runs.unwritable_explained(plan.path.parent), _unreachable_explained():
             storage = _open(plan)
             while claim := _claim(plan, storage):
                 study, trial, lock = claim
@@ -373,7 +384,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    value, state, reason = None, TrialState.FAIL, None
+    value, state, reason, commit = None, TrialState.FAIL, None, runs.code()["commit"]
     try:
         torch.compiler.reset()  # or it would give up after eight shapes
         torch.manual_seed(plan.seed)
@@ -391,16 +402,17 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
             raise
         reason = "out of memory"
     seconds = before + time.perf_counter() - began
-    here = runs.provenance()
     facts = {
         "epochs": len(seen),
         "learning_rate": seen[-1]["learning_rate"] if seen else None,
         "seconds": round(seconds, 1),
-        "commit": here["commit"],
+        "commit": commit,
         "device": training.choose_engine(0).device,
-        "hardware": here["hardware"] | {"threads": torch.get_num_threads()},
+        "hardware": runs.provenance()["hardware"] | {"threads": torch.get_num_threads()},
         "reason": reason,
     }
+    if _record(trial).user_attrs.get("where") != plan.here:
+        raise _Lost  # an outcome of ours, such as a want of memory, is not the other worker's
     for name, fact in facts.items():
         trial.set_user_attr(name, fact)
     study.tell(trial, value, state=state, skip_if_finished=True)
@@ -575,8 +587,12 @@ def status(plan: Plan) -> Status:
         return Status(plan.trials, load(plan).trials, [])
     if plan.storage is None and not (plan.workspace / "journal.log").exists():
         return Status(plan.trials, [], [])
-    study = optuna.load_study(study_name=plan.path.name, storage=_open(plan))
-    records = _counted(study.get_trials())
+    try:
+        with _unreachable_explained():
+            study = optuna.load_study(study_name=plan.path.name, storage=_storage(plan))
+            records = _counted(study.get_trials())
+    except KeyError:  # nobody has begun
+        return Status(plan.trials, [], [])
     return Status(plan.trials, records, [each.number for each in records if _is_idle(plan, each)])
 
 
@@ -646,16 +662,35 @@ def _journal(path: Path) -> JournalStorage:
         raise runs.damaged(path.parent, f"{path.name} is not a journal of Optuna's") from error
 
 
+def _storage(plan: Plan) -> BaseStorage:
+    if plan.storage is not None:
+        return _database(plan.storage)
+    plan.workspace.mkdir(parents=True, exist_ok=True)
+    return _journal(plan.workspace / "journal.log")
+
+
 def _open(plan: Plan) -> BaseStorage:
     """The storage of `plan`, with the study in it."""
-    storage: BaseStorage
-    if plan.storage is None:
-        plan.workspace.mkdir(parents=True, exist_ok=True)
-        storage = _journal(plan.workspace / "journal.log")
-    else:
-        storage = _database(plan.storage)
+    storage = _storage(plan)
     optuna.create_study(study_name=plan.path.name, storage=storage, direction="minimize", load_if_exists=True)
     return storage
+
+
+@contextmanager
+def _unreachable_explained() -> Iterator[None]:
+    """Turns what a database says when it goes away into one line.
+
+    Raises:
+        AelibError: it has.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        raise AelibError(
+            f"the storage cannot be reached any more: {str(cause).splitlines()[0]}; trials that are done are kept, "
+            "and others go on from their last epoch when it is there again"
+        ) from error
 
 
 def _database(url: str) -> RDBStorage:
@@ -678,6 +713,12 @@ def _publish(plan: Plan) -> None:
         if plan.path.exists():
             return
         records = status(plan).records
+        if not any(each.state == TrialState.COMPLETE for each in records):
+            raise AelibError(
+                f"none of the {len(records)} trials was completed; trial {records[0].number} failed: "
+                f"{records[0].user_attrs['reason']}. Mend that, delete "
+                f"{plan.workspace if plan.storage is None else 'the study in its database'}, and start again"
+            )
         journal = plan.workspace / "finished.log"
         journal.unlink(missing_ok=True)
         study = optuna.create_study(study_name=STUDY, storage=_journal(journal), direction="minimize")

@@ -129,7 +129,7 @@ def _difference(there: Path, made: Path) -> str:
         if pair[0] != pair[1]:
             before = " ".join(other[max(0, place - 8) : place])
             return f"after {before!r} it reads {pair[0]!r}, but comes out as {pair[1]!r}"
-    return "it differs in what is not text"
+    return "it differs in what is not text, such as links to the commit: build it again"
 
 
 def _words(page: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """`make bench`: what training, data, search, t-SNE and the book cost, ours beside the way of the libraries' tutorials.
 
-Each row is a ratio of medians from one run in which the two ways took turns. `--quick` measures less, for a look at
-each push; `--json FILE` writes the figures; `--against FILE` fails where a ratio has fallen since.
+Each row is a ratio of medians from one run in which the two ways took turns; t-SNE and the book are measured once.
+`--quick` measures less, for a look at each push; `--json FILE` writes the figures; `--against FILE` fails where a
+ratio has fallen since.
 """
 
 from __future__ import annotations
@@ -116,7 +117,10 @@ def main() -> int:
             options.json.write_text(json.dumps(about, indent=2) + "\n")
     if not options.against:
         return 0
-    before = {row["what"]: row["aelib"] / row["plain"] for row in json.loads(options.against.read_text())["rows"]}
+    recorded = json.loads(options.against.read_text())
+    if (recorded["provenance"]["hardware"], recorded["engine"]) != (runs.provenance()["hardware"], asdict(engine)):
+        print("The recorded ratios are of another machine: a fall may be its doing, and one here may be hidden.")
+    before = {row["what"]: row["aelib"] / row["plain"] for row in recorded["rows"]}
     fallen = [row for row in rows if row.ratio < (1 - FALL) * before.get(row.what, 0)]
     for row in fallen:
         print(f"FALLEN: {row.what}: {row.ratio:.2f}, was {before[row.what]:.2f}")
@@ -277,7 +281,8 @@ def books() -> list[Row]:
         root.mkdir()
         for name in ("_toc.yml", "_config.yml", "requirements.txt"):
             shutil.copy(runs.ROOT / name, root)
-        shutil.copytree(runs.ROOT / "book", root / "book")
+        for name in ("book", "benchmarks"):
+            shutil.copytree(runs.ROOT / name, root / name)
 
         def build() -> None:
             book.build(root, profile="report", notice="", output=output)

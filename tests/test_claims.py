@@ -35,6 +35,7 @@ def test_every_claim_is_whole(found):
         assert claim.ours
         assert claim.rule
         assert claim.command.startswith("aelib ")
+        assert claim.command.endswith(" --profile smoke"), "of the runs that it is about"
         assert claim.figure in labels_in_the_book()
 
 
@@ -50,7 +51,13 @@ def test_verdicts_follow_the_runs():
         defaults = {"validation_loss": 0.01, "test_accuracy": 0.9}
         predictions = numbers.pop("predictions")
         return dataclasses.make_dataclass("Run", ["metrics", "arrays", "provenance"])(
-            defaults | numbers, {"predictions": _Array(predictions)}, {"training_seconds": numbers.get("seconds", 1)}
+            defaults | numbers,
+            {"predictions": _Array(predictions)},
+            {
+                "training_seconds": numbers.get("seconds", 1),
+                "hardware": numbers.get("hardware", "this"),
+                "engine": {"device": "cpu"},
+            },
         )
 
     labels = np.arange(10_000) % 10
@@ -65,6 +72,10 @@ def test_verdicts_follow_the_runs():
     assert verdicts == ["not confirmed", "not confirmed", "confirmed", "not confirmed", "confirmed", "confirmed"]
     same = claims._classifiers({"transfer": head, "cnn": head, "cnn_augmented": head}, labels)
     assert [claim.verdict for claim in same][3:] == ["confirmed", "within noise", "not confirmed"]
+    elsewhere = run(predictions=bad, test_accuracy=0.85, seconds=60, hardware="another")
+    apart = claims._classifiers({"transfer": head, "cnn": elsewhere, "cnn_augmented": head}, labels)[-1]
+    assert apart.verdict == "not confirmed"
+    assert "not on the same machine" in apart.ours
 
 
 class _Array:

@@ -66,6 +66,20 @@ def test_a_whole_number_and_its_float_are_one_configuration():
     )
 
 
+def test_the_commit_is_that_of_the_code_which_trained_it(tmp_path, monkeypatch):
+    commit, fit = "before", training.fit
+
+    def committed_meanwhile(*arguments, **options):
+        nonlocal commit
+        commit = "after"
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(runs, "_git", lambda *command: commit)
+    monkeypatch.setattr(training, "fit", committed_meanwhile)
+    run = experiments.obtain("convolutional", profile="smoke", summary=True, max_epochs=1, folder=tmp_path)
+    assert run.provenance["commit"] == "before"
+
+
 def test_other_parameters_are_another_run(run, tmp_path):
     other = experiments.obtain("convolutional", profile="smoke", folder=tmp_path, latent_dim=1, max_epochs=2)
     assert other.path.name != run.path.name
@@ -174,7 +188,8 @@ def test_the_choice_of_a_study_goes_into_every_experiment_that_has_it(tmp_path, 
     head = experiments.EXPERIMENTS["transfer"].with_choice(chosen, settings)
     assert (head.model.features, head.model.linear_units, head.training.optimizer) == (800, 128, "adam")
     assert head.training.weight_decay == 0
-    with pytest.raises(AelibError, match="take 'report' for this one"):
+    monkeypatch.setattr(study, "obtain", lambda plan: pytest.fail("a search for nothing"))
+    with pytest.raises(AelibError, match="take 'report' for BaselineCNN"):
         experiments.obtain("cnn", profile="smoke", config="study", folder=tmp_path)
     with pytest.raises(AelibError, match="config must be one of report, study, not 'studie'; did you mean 'study'"):
         experiments.obtain("convolutional", profile="smoke", config="studie", folder=tmp_path)

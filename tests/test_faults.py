@@ -40,8 +40,9 @@ ROWS: list[tuple[str, str, int, str]] = []
 def table(request):
     """What has been tried, for the page about the build, if all of it was."""
     yield
-    session = request.session
-    if "AELIB_FAULTS" in os.environ and not session.testsfailed and not session.config.option.keyword:
+    session, config = request.session, request.config
+    chosen = config.option.keyword or any("::" in argument for argument in config.args)
+    if "AELIB_FAULTS" in os.environ and not session.testsfailed and not chosen:
         about = runs.provenance()
         commit = f"`{about['commit']}`" + (", with changes" if about["uncommitted_changes"] else "")
         lines = [f"At commit {commit}, on {about['finished'][:10]}, {about['hardware']['processor']}:", ""]

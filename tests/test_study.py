@@ -14,7 +14,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import lacking
+from conftest import ROOT, lacking
 from optuna.trial import TrialState
 
 from aelib import cli, profiles, runs, study, training
@@ -89,10 +89,22 @@ def test_a_study_is_complete_checked_and_read_back(undisturbed):
     best = undisturbed.best
     assert best.value == min(min(each.intermediate_values.values()) for each in undisturbed.trials)
     assert best.user_attrs["epochs"] == 3
-    assert undisturbed.study().best_trial.number == best.number
     plan = Plan("smoke", folder=undisturbed.path.parent.parent)
     assert not plan.workspace.exists()
     assert study.status(plan).finished
+
+
+def test_what_other_losses_would_have_been_worth_as_a_trial():
+    """Each trial of the committed study, as if it had gone on to a loss of 0."""
+    search = study.load(Plan("report", folder=ROOT / "results"))
+    completed = [each for each in search.trials if each.state == TrialState.COMPLETE]
+    assert completed
+    for each in completed:
+        losses = [each.intermediate_values[step] for step in sorted(each.intermediate_values)]
+        assert search.value_of([*losses, 0.0]) == each.value
+        assert search.value_of([*losses[:-1], 0.0]) == 0.0
+    falling = [1 - 0.01 * epoch for epoch in range(70)]
+    assert search.value_of(falling) == falling[59], "no trial goes on for longer"
 
 
 def test_a_random_trial_stays_the_same_whatever_has_finished_since():
@@ -241,6 +253,33 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_the_study_goes_on(tmp_pa
     assert found.trials[2].user_attrs["reason"] == "out of memory"
 
 
+def test_a_study_without_a_completed_trial_says_why_and_is_not_published(tmp_path, monkeypatch):
+    def exhausts(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(training, "fit", exhausts)
+    plan = Plan("smoke", folder=tmp_path)
+    with pytest.raises(AelibError, match="none of the 4 trials was completed; trial 0 failed: out of memory"):
+        study.obtain(plan)
+    assert not plan.path.exists()
+
+
+def test_a_database_that_goes_away_is_named(tmp_path, monkeypatch):
+    database = tmp_path / "study.sqlite"
+    plan = Plan("smoke", storage=f"sqlite:///{database}", folder=tmp_path / "results")
+    assert study.status(plan).records == []
+    assert optuna.get_all_study_names(plan.storage) == [], "a look begins no study"
+    fit = training.fit
+
+    def lost_meanwhile(*arguments, **options):
+        database.write_bytes(b"no database any more" * 1000)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", lost_meanwhile)
+    with pytest.raises(AelibError, match="the storage cannot be reached any more: .*database"):
+        study.obtain(plan)
+
+
 def test_a_fault_of_the_program_stops_the_worker_and_loses_nothing(tmp_path, monkeypatch):
     plan = Plan("smoke", folder=tmp_path)
     with monkeypatch.context() as patch:
@@ -280,6 +319,25 @@ def test_a_worker_that_was_taken_for_dead_gives_its_trial_up(tmp_path, monkeypat
     found = study.status(plan).records
     assert found[0].value == 0.5
     assert [each.state for each in found] == [TrialState.COMPLETE] * 4
+
+
+def test_of_a_trial_that_another_worker_has_a_want_of_memory_says_nothing(tmp_path, monkeypatch):
+    plan = Plan("smoke", folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    storage = study._open(plan)
+    fit = training.fit
+
+    def claimed_meanwhile(*arguments, **options):
+        here = optuna.load_study(study_name=plan.path.name, storage=storage)
+        if here.trials[-1].number == 0:
+            optuna.trial.Trial(here, here.trials[0]._trial_id).set_user_attr("where", "another machine")
+            raise MemoryError
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", claimed_meanwhile)
+    monkeypatch.setattr(study, "SILENCE", 0.5)
+    study.work(plan)
+    assert [each.state for each in study.status(plan).records] == [TrialState.COMPLETE] * 4
 
 
 def test_of_two_machines_that_ask_for_the_last_trial_one_gets_it(tmp_path):
