@@ -7,7 +7,7 @@
 (() => {
   const { build, unpack } = window.aelibNetwork;
   const FOLDER = new URL("explore/", document.currentScript.src);
-  const AUTOENCODERS = { convolutional: "Autoencoder", variational: "Variational autoencoder" };
+  const AUTOENCODERS = { convolutional: "Plain autoencoder", variational: "Variational autoencoder" };
   const SIDE = 28;
   const REACH = 3; // of maps and sliders, in standard deviations to either side of the mean
 
