@@ -39,6 +39,7 @@ def measure(times: int) -> dict[str, float]:
     experiment = experiments.EXPERIMENTS["convolutional"]
     torch.manual_seed(0)
     model = experiment.model_class(experiment.model)
+    training.COMPILE_FROM_STEPS = 1  # as in a full run, whatever the size
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(experiment.training, max_epochs=2)
         history = training.fit(model, module, settings, seed=0, folder=Path(folder))
@@ -69,7 +70,7 @@ def main() -> None:
     print(f"{'images':>8}{'s an epoch':>12}{'GB':>7}{'s to encode':>13}{'s for t-SNE':>13}{'GB':>7}")
     for times in TIMES:
         command = [sys.executable, __file__, "--times", str(times)]
-        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
         row = rows[-1]
         line = f"{70_000 * times:>8,}{row['epoch']:>12.1f}{row['memory'] / 1e9:>7.2f}{row['encode']:>13.1f}"
         print(line + f"{row['tsne']:>13.1f}{row['memory_with_tsne'] / 1e9:>7.2f}", flush=True)
