@@ -161,6 +161,6 @@ def test_nothing_is_made_while_what_is_there_is_verified(monkeypatch, tmp_path):
         lambda: experiments.obtain("cnn", profile="smoke", folder=tmp_path),
         lambda: study.obtain(study.Plan("smoke", folder=tmp_path)),
     ):
-        with pytest.raises(AelibError, match="is not there to be verified"):
+        with pytest.raises(AelibError, match="AELIB_NOTHING_NEW forbids to make it"):
             make()
     assert not list(tmp_path.iterdir())
