@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aelib import corruption, experiments, latent, metrics, report, tables
+from aelib import corruption, experiments, latent, metrics, report, runs, tables
 from aelib.models import BaselineCNN, VariationalAutoencoder
 
 VERDICTS = CONFIRMED, NOT_CONFIRMED, NOISE = "confirmed", "not confirmed", "within noise"
@@ -65,8 +65,7 @@ def claims(profile: str = "report", *, seed: int = 0, folder: Path | None = None
         *_denoising(found, dae),
         *_regularity(found, ae, vae),
     ]
-    options = (f" --profile {profile}" if profile != "report" else "") + (f" --seed {seed}" if seed else "")
-    return [replace(claim, command=claim.command + options) for claim in decided]
+    return [replace(claim, command=claim.command + runs.options(profile, seed)) for claim in decided]
 
 
 def _train(name: str) -> str:

@@ -121,8 +121,7 @@ def _again(path: Path, config: Mapping[str, Any], chapter: str) -> str:
     if config.get("summary"):  # of a variant, which only the chapter names
         return removed + chapter
     command = f"{removed}aelib study" if name == "study" else f"aelib train {name} --again"
-    command += f" --profile {path.parent.name}" if path.parent.name != "report" else ""
-    return command + (f" --seed {config['seed']}" if config.get("seed") else "")
+    return command + runs.options(path.parent.name, config.get("seed", 0))
 
 
 def _parameters(path: Path, words: str) -> str:

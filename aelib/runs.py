@@ -99,6 +99,11 @@ def run_path(folder: Path, experiment: str, config: dict[str, Any]) -> Path:
     return folder / f"{experiment}-{fingerprint(config)[:8]}"
 
 
+def options(profile: str, seed: int) -> str:
+    """What a command of `aelib` needs for runs of these, as text to append; nothing for its defaults."""
+    return (f" --profile {profile}" if profile != "report" else "") + (f" --seed {seed}" if seed else "")
+
+
 def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False) -> Run:
     """The run at `path`; made by `make` if it is not there, or if `again`.
 

@@ -384,7 +384,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    value, state, reason, commit = None, TrialState.FAIL, None, runs.code()["commit"]
+    value, state, reason, here = None, TrialState.FAIL, None, runs.provenance()
     try:
         torch.compiler.reset()  # or it would give up after eight shapes
         torch.manual_seed(plan.seed)
@@ -406,9 +406,9 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         "epochs": len(seen),
         "learning_rate": seen[-1]["learning_rate"] if seen else None,
         "seconds": round(seconds, 1),
-        "commit": commit,
+        "commit": here["commit"],
         "device": training.choose_engine(0).device,
-        "hardware": runs.provenance()["hardware"] | {"threads": torch.get_num_threads()},
+        "hardware": here["hardware"] | {"threads": torch.get_num_threads()},
         "reason": reason,
     }
     if _record(trial).user_attrs.get("where") != plan.here:
@@ -712,8 +712,9 @@ def _publish(plan: Plan) -> None:
     with FileLock(plan.path.with_name(f".{plan.path.name}.lock")):
         if plan.path.exists():
             return
-        records = status(plan).records
-        if not any(each.state == TrialState.COMPLETE for each in records):
+        now = status(plan)
+        records = now.records
+        if now.best is None:
             raise AelibError(
                 f"none of the {len(records)} trials was completed; trial {records[0].number} failed: "
                 f"{records[0].user_attrs['reason']}. Mend that, delete "

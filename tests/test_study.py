@@ -300,8 +300,12 @@ def test_a_poor_trial_is_pruned(tmp_path, monkeypatch):
     assert found.best.state == TrialState.COMPLETE
 
 
-def test_a_worker_that_was_taken_for_dead_gives_its_trial_up(tmp_path, monkeypatch):
-    """Another worker claims trial 0 while it is trained: its result counts, once."""
+def work_where_another_takes_trial_0(tmp_path, monkeypatch, then):
+    """Work on a study of which another machine claims trial 0 while it is trained, and then does `then` with it.
+
+    Returns:
+        The trials, by number.
+    """
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
     storage = study._open(plan)
@@ -311,33 +315,28 @@ def test_a_worker_that_was_taken_for_dead_gives_its_trial_up(tmp_path, monkeypat
         here = optuna.load_study(study_name=plan.path.name, storage=storage)
         if here.trials[-1].number == 0:
             optuna.trial.Trial(here, here.trials[0]._trial_id).set_user_attr("where", "another machine")
-            here.tell(0, 0.5)
+            then(here)
         return fit(*arguments, **options)
 
     monkeypatch.setattr(training, "fit", claimed_meanwhile)
     study.work(plan)
-    found = study.status(plan).records
+    return study.status(plan).records
+
+
+def test_a_worker_that_was_taken_for_dead_gives_its_trial_up(tmp_path, monkeypatch):
+    """Another worker claims trial 0 while it is trained: its result counts, once."""
+    found = work_where_another_takes_trial_0(tmp_path, monkeypatch, lambda here: here.tell(0, 0.5))
     assert found[0].value == 0.5
     assert [each.state for each in found] == [TrialState.COMPLETE] * 4
 
 
 def test_of_a_trial_that_another_worker_has_a_want_of_memory_says_nothing(tmp_path, monkeypatch):
-    plan = Plan("smoke", folder=tmp_path)
-    plan.workspace.mkdir(parents=True)
-    storage = study._open(plan)
-    fit = training.fit
+    def exhausts(_):
+        raise MemoryError
 
-    def claimed_meanwhile(*arguments, **options):
-        here = optuna.load_study(study_name=plan.path.name, storage=storage)
-        if here.trials[-1].number == 0:
-            optuna.trial.Trial(here, here.trials[0]._trial_id).set_user_attr("where", "another machine")
-            raise MemoryError
-        return fit(*arguments, **options)
-
-    monkeypatch.setattr(training, "fit", claimed_meanwhile)
     monkeypatch.setattr(study, "SILENCE", 0.5)
-    study.work(plan)
-    assert [each.state for each in study.status(plan).records] == [TrialState.COMPLETE] * 4
+    found = work_where_another_takes_trial_0(tmp_path, monkeypatch, exhausts)
+    assert [each.state for each in found] == [TrialState.COMPLETE] * 4
 
 
 def test_of_two_machines_that_ask_for_the_last_trial_one_gets_it(tmp_path):
