@@ -15,8 +15,9 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
+# On the document: what loads within a page does not tell the window.
 LISTEN = """
-addEventListener("load", (event) => {
+document.addEventListener("load", (event) => {
   if (event.target.matches?.("figure img, .front img") && !window.firstFigure) window.firstFigure = performance.now();
 }, true);
 """
