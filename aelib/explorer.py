@@ -72,8 +72,6 @@ def layers(module: nn.Module) -> list[dict[str, Any]]:
     match module:
         case nn.Sequential():
             return [layer for child in module for layer in layers(child)]
-        case nn.Dropout():
-            return []  # drops nothing after training
         case nn.Linear():
             return [{"type": "linear", **_parameters(module)}]
         case nn.Conv2d() | nn.ConvTranspose2d():

@@ -18,7 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,11 @@ COMPILE_FROM_STEPS = 3000
 """Compilation costs about 25 s on two cores and saves 9 ms a step: it pays from here on."""
 
 
-COMPILER_OPTIONS: dict[str, str | int | bool | Callable] = {"fallback_random": True}
-"""PyTorch's own random numbers: on a processor, the compiler's take longer."""
+COMPILER_OPTIONS: dict[str, dict[str, str | int | bool | Callable]] = {
+    "cpu": {"fallback_random": True},
+    "cuda": {"triton.cudagraphs": True},
+}
+"""By device: PyTorch's own random numbers, where the compiler's take longer; kernels that are launched all at once."""
 
 
 def choose_engine(steps: int) -> Engine:
@@ -212,7 +215,8 @@ class _Training(pl.LightningModule):
         # digits, and a resumed training would start again with the first ones.
         self._training_losses = model.losses
         if engine.compiled:
-            self._training_losses = torch.compile(model.losses, dynamic=False, options=COMPILER_OPTIONS)
+            options = COMPILER_OPTIONS[engine.device]
+            self._training_losses = torch.compile(model.losses, dynamic=False, options=options)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
@@ -237,7 +241,18 @@ class _Training(pl.LightningModule):
         options = {"momentum": SGD_MOMENTUM} if self.config.optimizer == "sgd" else {}
         # The finder overwrites the rate; it only needs some optimiser to start from.
         rate = self.learning_rate or 1e-8
-        return OPTIMIZERS[self.config.optimizer](parameters, lr=rate, weight_decay=self.config.weight_decay, **options)
+        chosen = OPTIMIZERS[self.config.optimizer]
+        optimizer = chosen(parameters, lr=rate, weight_decay=self.config.weight_decay, **options)
+        # Eager, it goes over all parameters some ten times.
+        self._step = torch.compile(optimizer.step, dynamic=False) if self.engine.compiled else optimizer.step
+        return optimizer
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        assert optimizer_closure
+        optimizer_closure()  # not within the step, where the compiler would have to follow it
+        self._step()
 
 
 class _Recorder(Checkpoint):
@@ -337,7 +352,8 @@ def find_learning_rate(
     Raises:
         Diverged: the losses were not finite long enough to suggest anything.
     """
-    module = _Training(model, config, engine, seed)
+    # Uncompiled: the rate is a constant to the compiler, and here it changes with each of a hundred steps.
+    module = _Training(model, config, replace(engine, compiled=False), seed)
     trainer = _trainer(folder, engine, max_epochs=-1, callbacks=[])
     # The finder draws its progress bar come what may; it belongs in a terminal only.
     with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):

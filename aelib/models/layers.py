@@ -70,14 +70,38 @@ def stage_sizes(convs: Sequence[Conv], *, instance_norm: bool, size: int = IMAGE
     return sizes
 
 
-class _Dropout(nn.Dropout):
-    """Dropout whose mask is made of numbers: torch.compile writes and reads masks of booleans one by one."""
+class _DropAndActivate(torch.autograd.Function):
+    """Dropout, then LeakyReLU, with a gradient that needs nothing but their output.
+
+    Left to itself the compiler would keep the masks of both, and it writes and reads booleans one by one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropout: float, slope: float) -> Tensor:
+        kept = (torch.rand(x.shape, device=x.device) + (1 - dropout)).floor()  # 0 or 1
+        out = nn.functional.leaky_relu(x * kept.to(x.dtype) / (1 - dropout), slope)
+        ctx.save_for_backward(out)
+        ctx.dropout, ctx.slope = dropout, slope
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (out,) = ctx.saved_tensors
+        slope = torch.where(out > 0, 1.0, torch.where(out < 0, ctx.slope, 0.0))  # 0 is what was dropped
+        return (grads[0].float() * slope / (1 - ctx.dropout)).to(out.dtype), None, None
+
+
+class _DroppingLeakyReLU(nn.LeakyReLU):
+    """Dropout → LeakyReLU."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.p:
-            return x
-        kept = (torch.rand(x.shape, device=x.device) + (1 - self.p)).floor()  # 0 or 1
-        return x * kept.to(x.dtype) / (1 - self.p)
+        if not self.training or not self.dropout:
+            return super().forward(x)
+        return _DropAndActivate.apply(x, self.dropout, self.negative_slope)
 
 
 class _Normalise(torch.autograd.Function):
@@ -108,7 +132,7 @@ class _InstanceNorm(nn.InstanceNorm2d):
 
 def linear_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     """Linear → Dropout → LeakyReLU: (B, inputs) → (B, outputs)."""
-    return nn.Sequential(nn.Linear(inputs, outputs), _Dropout(dropout), nn.LeakyReLU())
+    return nn.Sequential(nn.Linear(inputs, outputs), _DroppingLeakyReLU(dropout))
 
 
 def _normed(conv: nn.Conv2d | nn.ConvTranspose2d, instance_norm: bool) -> list[nn.Module]:
