@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -135,13 +135,24 @@ def linear_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, outputs), _DroppingLeakyReLU(dropout))
 
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def without_bias_gradient(layer: Layer) -> Layer:
+    """`layer`, which a norm follows: that takes away its mean and so its bias, whose gradient is 0, but for rounding.
+
+    Computing it is slow all the same, and an optimiser that divides by its size would make steps of the rounding.
+    """
+    assert isinstance(layer.bias, Tensor)
+    layer.bias.requires_grad_(False)
+    return layer
+
+
 def _normed(conv: nn.Conv2d | nn.ConvTranspose2d, instance_norm: bool) -> list[nn.Module]:
     """`conv` → instance norm, where asked → LeakyReLU."""
     if not instance_norm:
         return [conv, nn.LeakyReLU()]
-    # The norm takes away the mean and so the bias: its gradient is 0, but for rounding, and slow to compute.
-    assert conv.bias is not None
-    conv.bias.requires_grad_(False)
+    without_bias_gradient(conv)
     # Instance norm sees one image at a time, so that a code does not depend on the rest of its batch.
     # The activation not in place: compiled, the norm's gradient would silently take the changed values.
     return [conv, _InstanceNorm(conv.out_channels), nn.LeakyReLU()]
