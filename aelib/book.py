@@ -174,19 +174,28 @@ def _explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
 
 
 def _costs(benchmarks: Path, folder: Path) -> None:
-    """Write the tables and the figure of the page `costs` into `folder`, from what the benchmarks have recorded."""
+    """Write the tables and the figures of the page `costs` into `folder`, from what the benchmarks have recorded."""
     record, growth = (json.loads((benchmarks / f"{name}.json").read_text()) for name in ("record", "growth"))
     (folder / "_build_costs.md").write_text(pages.costs(record))
-    column = {name: [row[name] for row in growth] for name in growth[0]}
-    costs = {
-        "Seconds": {"an epoch": column["epoch"], "t-SNE": column["tsne"], "encoding": column["encode"]},
-        "Peak memory, GB": {
-            "training": [each / 1e9 for each in column["memory"]],
-            "with t-SNE": [each / 1e9 for each in column["memory_with_tsne"]],
-        },
+    (folder / "_build_growth.md").write_text(pages.growth(growth))
+
+    def panel(part: str, cost: str, lines: dict[str, str], unit: float = 1.0) -> figures.Growing:
+        column = {name: [row[name] / unit for row in growth[part]] for name in lines}
+        counts = [row["count"] for row in growth[part]]
+        return figures.Growing(part.capitalize(), counts, cost, {lines[name]: column[name] for name in lines})
+
+    drawings = {
+        "growth": [
+            panel("images", "Seconds", {"epoch": "an epoch", "tsne": "t-SNE", "encode": "encoding"}),
+            panel("images", "Peak memory, GB", {"memory": "training", "memory_with_tsne": "with t-SNE"}, 1e9),
+        ],
+        "growth-search": [
+            panel("trials", "Milliseconds", {"read": "reading the study", "proposal": "the next proposal"}, 1e-3),
+            panel("workers", "Epochs an hour", {"epochs": "all together"}),
+        ],
     }
-    drawing = figures.growth([70_000 * times for times in column["times"]], costs, of=[])
-    drawing.savefig(folder / "_figures" / "fig-x-growth.svg", metadata={"Date": None})
+    for name, panels in drawings.items():
+        figures.growth(panels, of=[]).savefig(folder / "_figures" / f"fig-x-{name}.svg", metadata={"Date": None})
 
 
 def _repeats(root: Path, folder: Path) -> tuple[Line, dict[str, bool]]:

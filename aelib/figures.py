@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -508,25 +509,34 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of
     return figure
 
 
-def growth(images: Sequence[int], costs: Mapping[str, Mapping[str, Sequence[float]]], *, of: Sequence[Kept]) -> Figure:
-    """What more images cost, both axes in logarithm; a dotted line of slope 1 leaves each first point.
+@dataclass(frozen=True)
+class Growing:
+    """How costs grow with a number, for one panel of `growth`.
 
-    Args:
-        images: N numbers of images.
-        costs: N costs each, by what they are of, by what the axis is called: one panel an axis.
+    Attributes:
+        what: there is more of, as its axis is called.
+        counts: N numbers of it.
+        cost: what the other axis is called.
+        lines: N costs each, by what they are of.
     """
-    columns: dict[str, Sequence[float]] = {"images": images}
-    columns |= {f"{name}, {axis}": values for axis, lines in costs.items() for name, values in lines.items()}
-    figure = _figure(3.2, of, columns)
-    for axis, (label, lines) in zip(figure.subplots(1, len(costs)), costs.items(), strict=True):
-        for (name, values), colour, marker in zip(
-            lines.items(), (COLOURS[0], COLOURS[6], COLOURS[3]), "osD", strict=False
-        ):
-            axis.plot(images, values, color=colour, marker=marker, markersize=5, label=name)
-            proportional = [values[0] * each / images[0] for each in images]
-            axis.plot(images, proportional, color=colour, linestyle=":", linewidth=0.9)
-        axis.set(xscale="log", yscale="log", xlabel="Images, log scale", ylabel=f"{label}, log scale")
-        axis.set_xticks(images, [f"{each:,}" for each in images], minor=False)
+
+    what: str
+    counts: Sequence[int]
+    cost: str
+    lines: Mapping[str, Sequence[float]]
+
+
+def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Figure:
+    """What more costs, all axes in logarithm; a dotted line of slope 1 leaves each first point."""
+    figure = _figure(3.2, of)
+    for axis, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        styles = zip((COLOURS[0], COLOURS[6], COLOURS[3]), "osD", strict=True)
+        for (name, values), (colour, marker) in zip(panel.lines.items(), styles, strict=False):
+            axis.plot(panel.counts, values, color=colour, marker=marker, markersize=5, label=name)
+            proportional = [values[0] * each / panel.counts[0] for each in panel.counts]
+            axis.plot(panel.counts, proportional, color=colour, linestyle=":", linewidth=0.9)
+        axis.set(xscale="log", yscale="log", xlabel=f"{panel.what}, log scale", ylabel=f"{panel.cost}, log scale")
+        axis.set_xticks(panel.counts, [f"{each:,}" for each in panel.counts], minor=False)
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -263,6 +263,46 @@ def costs(record: Mapping[str, Any]) -> str:
     )
 
 
+def growth(record: Mapping[str, Any]) -> str:
+    """What `benchmarks/growth.py` has measured, as Markdown: where, and by how much each cost has grown."""
+    about, rows = record["provenance"], []
+    for part, names in _GROWING.items():
+        first, last = record[part][0], record[part][-1]
+        for name, what in names.items():
+            more = f"{first['count']:,} → {last['count']:,} {part}"
+            rows.append([what, more, f"{last['count'] / first['count']:.0f} ×", f"{last[name] / first[name]:.1f} ×"])
+    return "\n".join(
+        [
+            f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
+            f"{_commit(about)}, {about['finished'][:10]}.",
+            "",
+            "```{table} What more costs.",
+            ":name: tab-x-growth",
+            "",
+            _table(["Cost", "From → to", "Growth of that", "Growth of the cost"], rows),
+            "```",
+            "",
+        ]
+    )
+
+
+_GROWING = {
+    "images": {
+        "epoch": "seconds of an epoch",
+        "encode": "seconds to encode the test images",
+        "tsne": "seconds of t-SNE",
+        "memory": "peak memory of a training",
+        "memory_with_tsne": "peak memory with t-SNE",
+    },
+    "trials": {
+        "read": "seconds to read the study",
+        "proposal": "seconds to the next proposal",
+        "disk": "the journal on disk",
+    },
+    "workers": {"epochs": "epochs an hour, all together", "memory": "their memory, all together"},
+}
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]) + "\n"
 

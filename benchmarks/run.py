@@ -27,7 +27,7 @@ import yaml
 from sklearn.manifold import TSNE
 from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
-from way import SPLIT, Plain, corruption, garments
+from way import SPLIT, Plain, ask, corruption, garments, spawn, told
 
 from aelib import book, experiments, latent, runs
 from aelib.corruption import Corruption
@@ -141,11 +141,11 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
     losses: dict[str, list[float]] = {"plain": [], "aelib": []}
     memory, start = {"plain": 0, "aelib": 0}, {"plain": 0.0, "aelib": 0.0}
     for seed in range(seeds):
-        ways = {way: _start(way, name, seed) for way in speeds}
+        ways = {way: spawn(way, name, seed) for way in speeds}
         for turn in range(turns + 1):
             for way, process in ways.items():
-                _ask(process)
-                answer = _answer(process)
+                ask(process)
+                answer = told(process)
                 if turn:
                     speeds[way].append(SPLIT.train / answer["seconds"])
                 else:
@@ -167,28 +167,6 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
         memory=(memory["plain"], memory["aelib"]),
         start=tuple(start[way] - SPLIT.train / medians[way] for way in ways),
     )
-
-
-def _start(*arguments: object) -> subprocess.Popen:
-    """A process that trains in one way, an epoch each time it is asked to."""
-    program = [sys.executable, Path(__file__).with_name("way.py"), *map(str, arguments)]
-    return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def _ask(process: subprocess.Popen) -> None:
-    """Have the other process train for an epoch."""
-    assert process.stdin
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
-def _answer(process: subprocess.Popen) -> dict[str, float]:
-    """Wait until it has, and read how that went."""
-    assert process.stdout
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"{process.args} ended with status {process.wait()}")
-    return json.loads(line)
 
 
 def flops(name: str) -> float:
@@ -242,17 +220,17 @@ def search(turns: int) -> Row:
     """Epochs of trials, validation included: two workers with half the cores each, against one with all of them."""
     cores = os.cpu_count() or 1
     ways = {
-        "plain": [_start("aelib", "convolutional", 0, cores)],
-        "aelib": [_start("aelib", "convolutional", 0, max(1, cores // 2)) for _ in range(2)],
+        "plain": [spawn("aelib", "convolutional", 0, cores)],
+        "aelib": [spawn("aelib", "convolutional", 0, max(1, cores // 2)) for _ in range(2)],
     }
     speeds: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(turns + 1):
         for way, workers in ways.items():
             began = time.perf_counter()
             for worker in workers:
-                _ask(worker)
+                ask(worker)
             for worker in workers:
-                _answer(worker)
+                told(worker)
             if turn:
                 images = len(workers) * SPLIT.train
                 speeds[way].append(3600 * images / SplitConfig().train / (time.perf_counter() - began))

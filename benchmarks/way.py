@@ -1,13 +1,15 @@
 """One way of training one model, an epoch at a time: a line on stdin asks for an epoch, a line of JSON answers.
 
 `run.py` starts two of these, one a way, and lets them take turns: timings on a shared machine drift, and what one way
-does to its process, such as to the C library's memory, must not help or hurt the other.
+does to its process, such as to the C library's memory, must not help or hurt the other. `growth.py` starts several of
+one way at once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +29,30 @@ from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, feat
 
 SPLIT = SplitConfig(train=12_800, validation=2_200, test=2_000)
 """A quarter of an epoch of the report."""
+
+
+def spawn(way: str, name: str, seed: int, threads: int | None = None) -> subprocess.Popen:
+    """A process that trains in one way, an epoch each time it is asked to."""
+    arguments = [way, name, seed] if threads is None else [way, name, seed, threads]
+    return subprocess.Popen(
+        [sys.executable, __file__, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def ask(process: subprocess.Popen) -> None:
+    """Have the other process train for an epoch."""
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def told(process: subprocess.Popen) -> dict[str, float]:
+    """Wait until it has, and read how that went: its seconds, its validation loss, its peak of memory in bytes."""
+    assert process.stdout
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit(f"{process.args} ended with status {process.wait()}")
+    return json.loads(line)
 
 
 def garments() -> Garments:

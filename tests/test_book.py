@@ -131,6 +131,22 @@ def test_what_was_measured_becomes_two_tables():
     assert "float32 there. Products of large matrices reach 150 GFLOP/s in float32;" in text
 
 
+def test_what_has_grown_becomes_a_table():
+    parts = {
+        "images": ({"epoch": 8.0, "encode": 0.5, "tsne": 20.0, "memory": 1e9, "memory_with_tsne": 2e9}, 70_000, 10),
+        "trials": ({"read": 0.01, "proposal": 0.04, "disk": 1e5}, 60, 100),
+        "workers": ({"epochs": 300.0, "memory": 1e9}, 1, 4),
+    }
+    record = {"provenance": some_provenance()}
+    for part, (costs, count, times) in parts.items():
+        grown = {name: 2 * times * value for name, value in costs.items()}
+        record[part] = [costs | {"count": count}, grown | {"count": times * count}]
+    text = pages.growth(record)
+    assert "| seconds of t-SNE | 70,000 → 700,000 images | 10 × | 20.0 × |" in text
+    assert "| seconds to the next proposal | 60 → 6,000 trials | 100 × | 200.0 × |" in text
+    assert "| epochs an hour, all together | 1 → 4 workers | 4 × | 8.0 × |" in text
+
+
 def test_a_number_that_was_changed_in_a_built_page_is_found(small_book):
     cells = read(small_book)
     cells[2].source += "\nprint('a loss of', 0.12345)"

@@ -44,8 +44,9 @@ def all_figures(of):
     yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), of=of)
     yield figures.study_contour(dims, units, values, of=of)
     yield figures.pareto_fronts({"Latent dimension": dims, "Parameters": 1000.0 * units}, values, of=of)
-    costs = {"Seconds": {"an epoch": [15.0, 44.0], "t-SNE": [40.0, 150.0]}, "Gigabytes": {"training": [1.3, 1.7]}}
-    yield figures.growth([70_000, 210_000], costs, of=of)
+    lines = {"an epoch": [15.0, 44.0], "t-SNE": [40.0, 150.0]}
+    seconds = figures.Growing("Images", [70_000, 210_000], "Seconds", lines)
+    yield figures.growth([seconds, figures.Growing("Workers", [1, 2], "Gigabytes", {"training": [1.3, 1.7]})], of=of)
     maps = {name: rng.normal(size=(50, 2)) for name in "abc"}
     yield figures.class_maps(maps, np.arange(50) % 10, of=of)
     yield figures.loss_histories(dict.fromkeys("abc", HISTORY), of=of)
@@ -86,7 +87,7 @@ def test_the_architecture_names_every_shape_twice():
 
 def test_a_figure_gives_its_numbers():
     bundles = [each._repr_mimebundle_() for each in all_figures(REPORT)]
-    assert sum("text/csv" in bundle for bundle in bundles) == 12, "all but the four of images"
+    assert sum("text/csv" in bundle for bundle in bundles) == 11, "all but four of images, and one for no notebook"
     lines = bundles[3]["text/csv"].splitlines()
     assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
     assert len(lines) == 1 + len(HISTORY)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from aelib.errors import AelibError
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
-from aelib.models.layers import Conv, output_padding, stage_sizes
+from aelib.models.layers import Conv, linear_block, output_padding, stage_sizes
 
 REPORT_CONVS = {
     1: ((3, 2, 1), (3, 2, 1), (3, 1, 0)),
@@ -64,3 +64,21 @@ def test_illegal_convolutions_are_named(layers, instance_norm, words):
         stage_sizes([Conv(*layer) for layer in layers], instance_norm=instance_norm)
     if not instance_norm:
         assert stage_sizes([Conv(28, 1, 0)], instance_norm=False) == [28, 1]
+
+
+def test_dropout_and_activation_are_those_of_pytorch():
+    """In one function with a gradient of its own; in PyTorch, two modules with a mask each."""
+    block = linear_block(6, 50, 0.3)
+    images = torch.randn(40, 6, requires_grad=True)
+    torch.manual_seed(1)
+    found = block(images)
+    torch.manual_seed(1)
+    kept = torch.rand(40, 50) >= 0.3
+    expected = torch.nn.functional.leaky_relu(block[0](images) * kept / 0.7)
+    assert 0.6 < kept.float().mean() < 0.8
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(40, 50)
+    for one, other in zip(*(torch.autograd.grad((each * weights).sum(), [images, *block.parameters()])
+                            for each in (found, expected)), strict=True):  # fmt: skip
+        torch.testing.assert_close(one, other)
+    assert torch.equal(block.eval()(images), torch.nn.functional.leaky_relu(block[0](images)))

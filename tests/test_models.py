@@ -202,3 +202,26 @@ def test_the_shapes_of_the_cnn():
             layer.register_forward_hook(lambda _, __, out: sizes.append(out.shape[-1]))
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
     assert sizes == [13, 8, 8]
+
+
+def test_the_cnn_pads_by_hand_what_pytorch_would_pad():
+    model = BaselineCNN()
+    convolutions = [layer for layer in model.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [layer.padding for layer in convolutions] == [(2, 2), (2, 2), (1, 1)]
+    for layer, size in zip(convolutions, (28, 13, 8), strict=True):
+        images = torch.rand(2, layer.in_channels, size, size)
+        torch.testing.assert_close(layer(images), torch.nn.Conv2d.forward(layer, images))
+
+
+def test_what_a_norm_takes_away_is_not_trained():
+    """The bias before a norm changes nothing: its gradient is rounding, which Adam would make steps of."""
+    for model in (SymmetricAutoencoder(), BaselineCNN()):
+        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        norms = [layer for layer in model.modules() if "Norm" in type(layer).__name__]
+        assert len(frozen) == len(norms) == 5
+        assert all(name.endswith("bias") for name in frozen)
+        before = model.train()(images := torch.rand(8, 1, 28, 28))
+        for name in frozen:
+            model.get_parameter(name).data += 1
+        if isinstance(model, BaselineCNN):  # dropout is drawn anew each time
+            torch.testing.assert_close(model(images), before, rtol=1e-3, atol=1e-4)

@@ -3,6 +3,7 @@
 import hashlib
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from conftest import lacking
 from aelib import checkpoints, synthetic, training
 from aelib.data import GarmentsDataModule, SplitConfig
 from aelib.errors import AelibError
+from aelib.experiments import EXPERIMENTS
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
 from aelib.training import Engine, TrainingConfig, find_learning_rate, fit
 
@@ -197,6 +199,34 @@ def test_without_a_compiler_it_trains_all_the_same(small, tmp_path, monkeypatch,
 def test_wrong_values_are_named(field, value, words):
     with pytest.raises(AelibError, match=words):
         TrainingConfig(**{field: value})
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_training_step_waits_for_no_device(name):
+    """On PyTorch's "meta" device: whatever reads a number from it, or mixes in one of the processor's, fails there."""
+    experiment = EXPERIMENTS[name]
+    model = experiment.model_class(experiment.model).train().to("meta")
+    garments = synthetic.garments(600, 100)
+    if experiment.source:  # features in place of images
+        garments = replace(garments, train_images=torch.rand(600, model.config.features))
+    module = GarmentsDataModule(garments, SplitConfig(train=300, validation=300, test=100)).on("meta")
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = training.OPTIMIZERS[experiment.training.optimizer](parameters)
+    for batch in module.train_dataloader():
+        loss = model.losses(*batch)["loss"].mean()
+        loss.backward()
+        optimizer.step()
+    assert {parameter.grad.device.type for parameter in parameters} == {"meta"}
+    with pytest.raises(RuntimeError, match="meta"):
+        loss.item()
+
+
+@pytest.mark.parametrize("device", training.COMPILER_OPTIONS)
+def test_the_compiler_knows_its_options(device):
+    """It refuses unknown ones when it is asked, before it compiles anything."""
+    torch.compile(torch.nn.Identity(), options=training.COMPILER_OPTIONS[device])
+    with pytest.raises(RuntimeError, match="Unexpected optimization option"):
+        torch.compile(torch.nn.Identity(), options=training.COMPILER_OPTIONS[device] | {"no_such": True})
 
 
 @pytest.mark.parametrize("free", [None, 10 * 2**20, 2**34])
