@@ -210,6 +210,8 @@ class _Training(pl.LightningModule):
         super().__init__()
         self.model, self.config, self.engine, self.seed = model, config, engine, seed
         self.learning_rate = config.learning_rate
+        self._sums: dict[str, Tensor] = {}
+        self._counts = {"train": 0, "validation": 0}
         # Evaluation stays uncompiled: its odd last batch would compile a second time.
         # Static shapes: after an odd last batch the compiler would go over to other kernels, with other last
         # digits, and a resumed training would start again with the first ones.
@@ -226,15 +228,29 @@ class _Training(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.engine.bf16):
             terms = self._training_losses(*batch)
-        return self._record("train", terms, len(batch[0]))
+        self._record("train", terms)
+        return terms["loss"].mean()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._record("validation", self.model.losses(*batch), len(batch[0]))
+        self._record("validation", self.model.losses(*batch))
 
-    def _record(self, stage: str, terms: dict[str, Tensor], size: int) -> Tensor:
-        means = {f"{stage}_{name}": term.mean() for name, term in terms.items()}
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=size)
-        return means[f"{stage}_loss"]
+    def _record(self, stage: str, terms: dict[str, Tensor]) -> None:
+        # Lightning's own means over an epoch take a third of the time of its loop.
+        for name, term in terms.items():
+            self._sums[f"{stage}_{name}"] = self._sums.get(f"{stage}_{name}", 0) + term.detach().double().sum()
+        self._counts[stage] += len(terms["loss"])
+
+    def on_validation_epoch_end(self) -> None:
+        self._tell("validation")
+
+    def on_train_epoch_end(self) -> None:
+        self._tell("train")
+
+    def _tell(self, stage: str) -> None:
+        """Hand Lightning the mean of each term over the epoch, and begin anew."""
+        for name in [name for name in self._sums if name.startswith(stage)]:
+            self.log(name, self._sums.pop(name) / self._counts[stage])
+        self._counts[stage] = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
