@@ -234,7 +234,8 @@ def costs(record: Mapping[str, Any]) -> str:
         if row["losses"]:
             losses = [f"{np.mean(each):.5f} ± {np.std(each, ddof=1):.5f}" for each in row["losses"]]
             memory = [f"{each / 1e9:.2f}" for each in row["memory"]]
-            trainings.append([row["what"].removeprefix("training, "), *losses, *memory, f"{row['start'][1]:.0f}"])
+            also = [*memory, f"{row['start'][1]:.0f}", f"**{row['whole']:.2f}**"]
+            trainings.append([row["what"].removeprefix("training, "), *losses, *also])
     precision = "bfloat16" if engine["bf16"] else "float32"
     quickest = max(ceilings, key=ceilings.__getitem__)
     return "\n".join(
@@ -251,11 +252,13 @@ def costs(record: Mapping[str, Any]) -> str:
             "```",
             "",
             "```{table} The trainings above: validation loss after the same epochs (mean and standard deviation of "
-            "seeds), peak memory in GB, and seconds that our first epoch takes longer, most of them for compilation.",
+            "seeds), peak memory in GB, seconds that our first epoch takes longer, most of them for compilation, and "
+            "the ratio of whole trainings, that start included, of as many epochs as those of the report took here.",
             ":name: tab-x-costs-trainings",
             "",
             _table(
-                ["Training", "Loss, tutorial's way", "ours", "Memory, tutorial's way", "ours", "Start, ours"], trainings
+                ["Training", "Loss, tutorial's way", "ours", "Memory, tutorial's way", "ours", "Start", "Ratio, whole"],
+                trainings,
             ),
             "```",
             "",

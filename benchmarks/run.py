@@ -51,6 +51,7 @@ class Row:
         losses: validation loss of each way after the same epochs, one a seed, if it is a training.
         memory: largest resident memory of each way, in bytes, if it is a training.
         start: seconds that each way's first epoch takes longer than its others: compilation, for ours.
+        whole: ratio of the seconds of a whole training, its start and as many epochs as the report profile's run took.
     """
 
     what: str
@@ -61,6 +62,7 @@ class Row:
     losses: tuple[list[float], list[float]] | None = None
     memory: tuple[int, int] | None = None
     start: tuple[float, float] | None = None
+    whole: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -71,6 +73,7 @@ class Row:
         line = f"{self.what:<34}{self.plain:>12,.0f}{self.aelib:>12,.0f} {self.unit:<10}{self.ratio:>6.2f}{share:>9}"
         if self.losses:
             line += "".join(f"{statistics.mean(each):>10.5f} ± {spread(each):.5f}" for each in self.losses)
+            line += f"{self.whole:>11.2f}"
         return line
 
 
@@ -94,7 +97,8 @@ def main() -> int:
     print(f"{engine}, {torch.get_num_threads()} threads; matrix products reach", end=" ")
     print(", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in ceilings.items()))
     print(
-        f"{'':<34}{'plain':>12}{'aelib':>12} {'unit':<10}{'ratio':>6}{'ceiling':>9}   loss, plain          loss, aelib"
+        f"{'':<34}{'plain':>12}{'aelib':>12} {'unit':<10}{'ratio':>6}{'ceiling':>9}"
+        f"{'loss, plain':>14}{'loss, aelib':>20}{'whole':>17}"
     )
     rows = []
     measures: list[Callable[[], list[Row]]] = [
@@ -136,27 +140,34 @@ def matrix_product(dtype: torch.dtype) -> float:
 
 
 def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
-    """Whole epochs, validation and checkpoint included, after a first one that is not counted."""
+    """Whole epochs, validation and checkpoint included, after a first one that is counted as the start.
+
+    With the first seed nothing has been compiled before; the others find what it has left.
+    """
     speeds: dict[str, list[float]] = {"plain": [], "aelib": []}
     losses: dict[str, list[float]] = {"plain": [], "aelib": []}
     memory, start = {"plain": 0, "aelib": 0}, {"plain": 0.0, "aelib": 0.0}
-    for seed in range(seeds):
-        ways = {way: spawn(way, name, seed) for way in speeds}
-        for turn in range(turns + 1):
-            for way, process in ways.items():
-                ask(process)
-                answer = told(process)
-                if turn:
-                    speeds[way].append(SPLIT.train / answer["seconds"])
-                else:
-                    start[way] = max(start[way], answer["seconds"])
-                memory[way] = max(memory[way], int(answer["memory"]))
-                if turn == turns:
-                    losses[way].append(answer["loss"])
-        for process in ways.values():
-            process.communicate()
+    with tempfile.TemporaryDirectory() as compiled:
+        for seed in range(seeds):
+            ways = {way: spawn(way, name, seed, compiled=Path(compiled)) for way in speeds}
+            for turn in range(turns + 1):
+                for way, process in ways.items():
+                    ask(process)
+                    answer = told(process)
+                    if turn:
+                        speeds[way].append(SPLIT.train / answer["seconds"])
+                    else:
+                        start[way] = max(start[way], answer["seconds"])
+                    memory[way] = max(memory[way], int(answer["memory"]))
+                    if turn == turns:
+                        losses[way].append(answer["loss"])
+            for process in ways.values():
+                process.communicate()
     medians = {way: statistics.median(each) for way, each in speeds.items()}
-    experiment = experiments.EXPERIMENTS[name]
+    start = {way: start[way] - SPLIT.train / medians[way] for way in speeds}
+    run, experiment = experiments.obtain(name), experiments.EXPERIMENTS[name]
+    images = run.metrics["epochs"] * run.config["data"]["train"]
+    seconds = {way: start[way] + images / medians[way] for way in speeds}
     return Row(
         f"training, {name}",
         "images/s",
@@ -165,7 +176,8 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
         ceiling=medians["aelib"] * flops(name) / (ceiling * 1e9) if not experiment.source else None,
         losses=(losses["plain"], losses["aelib"]),
         memory=(memory["plain"], memory["aelib"]),
-        start=tuple(start[way] - SPLIT.train / medians[way] for way in ways),
+        start=(start["plain"], start["aelib"]),
+        whole=seconds["plain"] / seconds["aelib"],
     )
 
 

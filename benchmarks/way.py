@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,11 +32,19 @@ SPLIT = SplitConfig(train=12_800, validation=2_200, test=2_000)
 """A quarter of an epoch of the report."""
 
 
-def spawn(way: str, name: str, seed: int, threads: int | None = None) -> subprocess.Popen:
-    """A process that trains in one way, an epoch each time it is asked to."""
+def spawn(way: str, name: str, seed: int, threads: int | None = None, compiled: Path | None = None) -> subprocess.Popen:
+    """A process that trains in one way, an epoch each time it is asked to.
+
+    Args:
+        compiled: folder for what it compiles; by default where it may find that of other processes.
+    """
     arguments = [way, name, seed] if threads is None else [way, name, seed, threads]
     return subprocess.Popen(
-        [sys.executable, __file__, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, *map(str, arguments)],
+        env=os.environ | ({"TORCHINDUCTOR_CACHE_DIR": str(compiled)} if compiled else {}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 

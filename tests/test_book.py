@@ -116,7 +116,7 @@ def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
 
 def test_what_was_measured_becomes_two_tables():
     training = {"what": "training, cnn", "unit": "images/s", "plain": 2000.0, "aelib": 5000.0, "ceiling": 0.4}
-    training |= {"losses": [[0.1, 0.3], [0.2, 0.2]], "memory": [1e9, 2e9], "start": [1.0, 20.0]}
+    training |= {"losses": [[0.1, 0.3], [0.2, 0.2]], "memory": [1e9, 2e9], "start": [1.0, 20.0], "whole": 2.4}
     bare = {"what": "t-SNE", "unit": "codes/s", "plain": 300.0, "aelib": 150.0, "ceiling": None, "losses": None}
     record = {
         "provenance": some_provenance(),
@@ -127,7 +127,7 @@ def test_what_was_measured_becomes_two_tables():
     text = pages.costs(record)
     assert "| training, cnn | images/s | 2,000 | 5,000 | **2.50** | 40 % |" in text
     assert "| t-SNE | codes/s | 300 | 150 | **0.50** | – |" in text
-    assert "| cnn | 0.20000 ± 0.14142 | 0.20000 ± 0.00000 | 1.00 | 2.00 | 20 |" in text
+    assert "| cnn | 0.20000 ± 0.14142 | 0.20000 ± 0.00000 | 1.00 | 2.00 | 20 | **2.40** |" in text
     assert "float32 there. Products of large matrices reach 150 GFLOP/s in float32;" in text
 
 
