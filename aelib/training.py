@@ -341,8 +341,14 @@ class _PlainCheckpoints(CheckpointIO):
 
 
 def _trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
-    # Lightning's advice (loader workers, GPU present but unused) does not apply to a set that is in memory.
-    for name in ("pytorch_lightning", "lightning_fabric", "torch.utils.cpp_extension"):
+    # Lightning's advice (loader workers, GPU present but unused) does not apply to a set that is in memory, and that a
+    # profiler would not see into the compiled step of the optimiser is nobody's concern.
+    for name in (
+        "pytorch_lightning",
+        "lightning_fabric",
+        "torch.utils.cpp_extension",
+        "torch._dynamo.variables.ctx_manager",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=name)
     return pl.Trainer(
