@@ -90,6 +90,7 @@ def main() -> int:
     if torch.cuda.is_available():
         raise SystemExit("This measures a processor: hide the GPU with CUDA_VISIBLE_DEVICES= first.")
     turns, seeds = 3, 1 if options.quick else 3
+    provenance = runs.provenance()
     engine = choose_engine(10**6)
     ceilings = {"float32": matrix_product(torch.float32)}
     if engine.bf16:  # without instructions for it one product takes a minute
@@ -113,7 +114,7 @@ def main() -> int:
             print(row, flush=True)
         if options.json:  # after each, so that what was measured is not lost
             about = {
-                "provenance": runs.provenance(),
+                "provenance": provenance,
                 "engine": asdict(engine),
                 "ceilings": ceilings,
                 "rows": [asdict(row) for row in rows],
@@ -122,7 +123,7 @@ def main() -> int:
     if not options.against:
         return 0
     recorded = json.loads(options.against.read_text())
-    if (recorded["provenance"]["hardware"], recorded["engine"]) != (runs.provenance()["hardware"], asdict(engine)):
+    if (recorded["provenance"]["hardware"], recorded["engine"]) != (provenance["hardware"], asdict(engine)):
         print("The recorded ratios are of another machine: a fall may be its doing, and one here may be hidden.")
     before = {row["what"]: row["aelib"] / row["plain"] for row in recorded["rows"]}
     fallen = [row for row in rows if row.ratio < (1 - FALL) * before.get(row.what, 0)]
