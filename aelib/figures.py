@@ -531,7 +531,7 @@ def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Figure:
     figure = _figure(3.2, of)
     for axis, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
         styles = zip((COLOURS[0], COLOURS[6], COLOURS[3]), "osD", strict=True)
-        for (name, values), (colour, marker) in zip(panel.lines.items(), styles, strict=False):
+        for (name, values), (colour, marker) in zip(panel.lines.items(), styles, strict=False):  # at most three
             axis.plot(panel.counts, values, color=colour, marker=marker, markersize=5, label=name)
             proportional = [values[0] * each / panel.counts[0] for each in panel.counts]
             axis.plot(panel.counts, proportional, color=colour, linestyle=":", linewidth=0.9)

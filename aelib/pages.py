@@ -279,10 +279,10 @@ def growth(record: Mapping[str, Any]) -> str:
             f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
             f"{_commit(about)}, {about['finished'][:10]}.",
             "",
-            "```{table} What more costs.",
+            "```{table} What grows, and how: the largest measurement over the smallest.",
             ":name: tab-x-growth",
             "",
-            _table(["Cost", "From → to", "Growth of that", "Growth of the cost"], rows),
+            _table(["What", "From → to", "Growth of that", "Growth of this"], rows),
             "```",
             "",
         ]

@@ -2,7 +2,7 @@
 
 Images: seconds and memory of an epoch, of an evaluation and of the map, as the data set is repeated. Trials: seconds
 until a worker has read a study of so many trials, and until it has its next proposal. Workers: epochs an hour of all
-together, on the cores of this machine, and their memory.
+together, on the cores of this machine, and the sum of their peaks of memory.
 
 Each size in a process of its own, so that its peak of memory is its own. `--json FILE` writes the figures.
 """
@@ -105,7 +105,8 @@ def trials(count: int) -> dict[str, float]:
             assert claim
             of, trial, lock = claim
             space = study.SymmetricAutoencoderHPS()
-            space.sample_model(trial), space.sample_training(trial)
+            space.sample_model(trial)
+            space.sample_training(trial)
             proposals.append(time.perf_counter() - began)
             of.tell(trial, 0.02)
             lock.release()
@@ -115,7 +116,8 @@ def trials(count: int) -> dict[str, float]:
 
 def _distributions() -> dict[str, optuna.distributions.BaseDistribution]:
     trial, space = FixedTrial(study.REPORTS_CHOICE), study.SymmetricAutoencoderHPS()
-    space.sample_model(trial), space.sample_training(trial)
+    space.sample_model(trial)
+    space.sample_training(trial)
     return trial.distributions
 
 
@@ -160,7 +162,8 @@ def main() -> None:
         measure, _ = PARTS[options.only[0]]
         print(json.dumps(measure(int(options.only[1]))))
         return
-    found: dict[str, object] = {"provenance": runs.provenance()}
+    found: dict[str, object] = {}
+    code = runs.code()  # that which is measured, whatever is committed since
     for part, (_, sizes) in PARTS.items():
         found[part] = rows = []
         for size in sizes:
@@ -168,6 +171,7 @@ def main() -> None:
             rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
             print(part, " ".join(f"{name} {value:,.6g}" for name, value in rows[-1].items()), flush=True)
             if options.json:
+                found["provenance"] = runs.provenance() | code
                 options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 

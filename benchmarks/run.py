@@ -89,8 +89,9 @@ def main() -> int:
     options = parser.parse_args()
     if torch.cuda.is_available():
         raise SystemExit("This measures a processor: hide the GPU with CUDA_VISIBLE_DEVICES= first.")
+    os.environ["AELIB_NOTHING_NEW"] = "1"  # the runs whose epochs are counted are there, or named
     turns, seeds = 3, 1 if options.quick else 3
-    provenance = runs.provenance()
+    code = runs.code()  # that which is measured, whatever is committed since
     engine = choose_engine(10**6)
     ceilings = {"float32": matrix_product(torch.float32)}
     if engine.bf16:  # without instructions for it one product takes a minute
@@ -114,7 +115,7 @@ def main() -> int:
             print(row, flush=True)
         if options.json:  # after each, so that what was measured is not lost
             about = {
-                "provenance": provenance,
+                "provenance": runs.provenance() | code,
                 "engine": asdict(engine),
                 "ceilings": ceilings,
                 "rows": [asdict(row) for row in rows],
@@ -123,7 +124,7 @@ def main() -> int:
     if not options.against:
         return 0
     recorded = json.loads(options.against.read_text())
-    if (recorded["provenance"]["hardware"], recorded["engine"]) != (provenance["hardware"], asdict(engine)):
+    if (recorded["provenance"]["hardware"], recorded["engine"]) != (runs.provenance()["hardware"], asdict(engine)):
         print("The recorded ratios are of another machine: a fall may be its doing, and one here may be hidden.")
     before = {row["what"]: row["aelib"] / row["plain"] for row in recorded["rows"]}
     fallen = [row for row in rows if row.ratio < (1 - FALL) * before.get(row.what, 0)]
@@ -145,6 +146,7 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
 
     With the first seed nothing has been compiled before; the others find what it has left.
     """
+    run, experiment = experiments.obtain(name), experiments.EXPERIMENTS[name]
     speeds: dict[str, list[float]] = {"plain": [], "aelib": []}
     losses: dict[str, list[float]] = {"plain": [], "aelib": []}
     memory, start = {"plain": 0, "aelib": 0}, {"plain": 0.0, "aelib": 0.0}
@@ -157,8 +159,8 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
                     answer = told(process)
                     if turn:
                         speeds[way].append(SPLIT.train / answer["seconds"])
-                    else:
-                        start[way] = max(start[way], answer["seconds"])
+                    elif not seed:
+                        start[way] = answer["seconds"]
                     memory[way] = max(memory[way], int(answer["memory"]))
                     if turn == turns:
                         losses[way].append(answer["loss"])
@@ -166,7 +168,6 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
                 process.communicate()
     medians = {way: statistics.median(each) for way, each in speeds.items()}
     start = {way: start[way] - SPLIT.train / medians[way] for way in speeds}
-    run, experiment = experiments.obtain(name), experiments.EXPERIMENTS[name]
     images = run.metrics["epochs"] * run.config["data"]["train"]
     seconds = {way: start[way] + images / medians[way] for way in speeds}
     return Row(

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
@@ -27,6 +28,8 @@ from aelib import data, experiments, synthetic, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
 from aelib.errors import AelibError
 from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, features_of
+from aelib.models.classifier import PaddingConv2d
+from aelib.models.layers import DroppingLeakyReLU
 
 SPLIT = SplitConfig(train=12_800, validation=2_200, test=2_000)
 """A quarter of an epoch of the report."""
@@ -115,6 +118,17 @@ class Corrupted(Dataset):
         return self.corrupt(image), image
 
 
+def as_pytorch_has_it(model: Model) -> None:
+    """Put PyTorch's own layers in place of those of ours that only compute the same otherwise; train all parameters."""
+    for parent in [*model.modules()]:
+        for name, layer in parent.named_children():
+            if isinstance(layer, DroppingLeakyReLU):
+                setattr(parent, name, nn.Sequential(nn.Dropout(layer.dropout), nn.LeakyReLU()))
+            if isinstance(layer, PaddingConv2d):
+                layer.__class__ = nn.Conv2d
+    model.requires_grad_(True)
+
+
 class Tutorial(pl.LightningModule):
     """A model as Lightning's tutorial would have it."""
 
@@ -194,12 +208,11 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
             def on_train_epoch_end(self, trainer, pl_module):
                 turn(float(trainer.callback_metrics["validation_loss"]))
 
+        as_pytorch_has_it(model)
         settings = experiment.training
         optimizer = training.OPTIMIZERS[settings.optimizer](
             model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)  # as PyTorch's layers come
         whole = Plain(images.train_images, images.train_labels)
         train = Subset(whole, module.train_indices.tolist())
         loaders = (

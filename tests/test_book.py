@@ -132,19 +132,21 @@ def test_what_was_measured_becomes_two_tables():
 
 
 def test_what_has_grown_becomes_a_table():
-    parts = {
-        "images": ({"epoch": 8.0, "encode": 0.5, "tsne": 20.0, "memory": 1e9, "memory_with_tsne": 2e9}, 70_000, 10),
-        "trials": ({"read": 0.01, "proposal": 0.04, "disk": 1e5}, 60, 100),
-        "workers": ({"epochs": 300.0, "memory": 1e9}, 1, 4),
-    }
-    record = {"provenance": some_provenance()}
-    for part, (costs, count, times) in parts.items():
-        grown = {name: 2 * times * value for name, value in costs.items()}
-        record[part] = [costs | {"count": count}, grown | {"count": times * count}]
-    text = pages.growth(record)
-    assert "| seconds of t-SNE | 70,000 → 700,000 images | 10 × | 20.0 × |" in text
-    assert "| seconds to the next proposal | 60 → 6,000 trials | 100 × | 200.0 × |" in text
-    assert "| epochs an hour, all together | 1 → 4 workers | 4 × | 8.0 × |" in text
+    counts = {"images": (70_000, 700_000), "trials": (60, 6000), "workers": (1, 4)}
+    record, factor, expected = {"provenance": some_provenance()}, 1.5, []
+    for part, names in pages._GROWING.items():
+        first, last = ({"count": count} for count in counts[part])
+        for name, what in names.items():
+            first[name], last[name] = 3.0, 3.0 * factor
+            expected.append((what, f"{factor:.1f} × |"))
+            factor += 1
+        record[part] = [first, dict.fromkeys(first, 0), last]
+    lines = [line for line in pages.growth(record).splitlines() if "→" in line and "From" not in line]
+    assert len(lines) == len(expected) == 10
+    for line, (what, grown) in zip(lines, expected, strict=True):
+        assert line.startswith(f"| {what} | ")
+        assert line.endswith(grown)
+    assert "| 60 → 6,000 trials | 100 × |" in lines[5]
 
 
 def test_a_number_that_was_changed_in_a_built_page_is_found(small_book):

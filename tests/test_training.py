@@ -115,6 +115,61 @@ def test_compiled_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch):
     assert digest(*train(module, tmp_path / "b", max_epochs=3)) == undisturbed
 
 
+@pytest.mark.parametrize("name", training.OPTIMIZERS)
+def test_compiled_the_optimiser_makes_the_same_steps(name):
+    if not training._has_compiler():
+        lacking("C++ compiler on Linux (Debian: g++)")
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = SymmetricAutoencoder(TINY)
+        before = model.latent.weight.detach().clone()
+        config = TrainingConfig(optimizer=name, learning_rate=0.01, weight_decay=0.1)
+        trainer = training._Training(model, config, Engine("cpu", bf16=False, compiled=compiled), 0)
+        optimizer = trainer.configure_optimizers()
+        for step in range(3):
+
+            def closure(model=model, step=step):
+                for parameter in model.parameters():
+                    parameter.grad = (parameter.detach() + step).cos() if parameter.requires_grad else None
+
+            if compiled:
+                trainer.optimizer_step(0, step, optimizer, closure)
+            else:
+                closure()
+                optimizer.step()
+        assert (model.latent.weight - before).abs().min() > 1e-4
+        found.append(model.state_dict())
+    for (key, eager), compiled in zip(found[0].items(), found[1].values(), strict=True):
+        torch.testing.assert_close(compiled, eager, msg=key)
+
+
+def test_one_process_compiles_any_number_of_trainings(small, tmp_path, monkeypatch):
+    """What is compiled is kept with the code, and at most so many times for one function."""
+    if not training._has_compiler():
+        lacking("C++ compiler on Linux (Debian: g++)")
+    monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
+    split = SplitConfig(train=256, validation=64, test=100, batch_size=128)
+    module = GarmentsDataModule(small.garments, split, seed=1)
+    with torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True):
+        for folder in ("a", "b"):
+            train(module, tmp_path / folder, max_epochs=1)
+
+
+def test_means_over_an_epoch_are_over_its_images(tmp_path):
+    """With an odd last batch, whose images count no more than the others."""
+    module = GarmentsDataModule(synthetic.garments(1000, 100), SplitConfig(train=300, validation=700, test=100))
+    model, history = train(module, tmp_path, max_epochs=1, learning_rate=1e-12)
+    losses = [model.losses(*batch)["loss"] for batch in module.val_dataloader()]
+    assert [len(each) for each in losses] == [500, 200]
+    assert history.rows[0]["validation_loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-6)
+    torch.manual_seed(3)
+    trainer = training._Training(SymmetricAutoencoder(TINY), TrainingConfig(), history.engine, 0)
+    trainer._record("train", {"loss": torch.tensor([1.0, 2.0, 3.0])})
+    trainer._record("train", {"loss": torch.tensor([6.0])})
+    assert trainer._sums["train"]["loss"] / trainer._counts["train"] == 3
+
+
 def test_compiled_the_gradients_are_the_same():
     """The compiled instance norm has a gradient of its own, which an activation in place would spoil unseen."""
     if not training._has_compiler():
@@ -203,7 +258,7 @@ def test_wrong_values_are_named(field, value, words):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_training_step_waits_for_no_device(name):
-    """On PyTorch's "meta" device: whatever reads a number from it, or mixes in one of the processor's, fails there."""
+    """On PyTorch's "meta" device: whatever reads a number from it, or mixes in the processor's tensors, fails there."""
     experiment = EXPERIMENTS[name]
     model = experiment.model_class(experiment.model).train().to("meta")
     garments = synthetic.garments(600, 100)
@@ -212,8 +267,10 @@ def test_a_training_step_waits_for_no_device(name):
     module = GarmentsDataModule(garments, SplitConfig(train=300, validation=300, test=100)).on("meta")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = training.OPTIMIZERS[experiment.training.optimizer](parameters)
-    for batch in module.train_dataloader():
-        loss = model.losses(*batch)["loss"].mean()
+    engine = Engine("cpu", bf16=False, compiled=False)
+    trainer = training._Training(model, experiment.training, engine, 0)
+    for index, batch in enumerate(module.train_dataloader()):
+        loss = trainer.training_step(batch, index)
         loss.backward()
         optimizer.step()
     assert {parameter.grad.device.type for parameter in parameters} == {"meta"}

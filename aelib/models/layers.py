@@ -87,11 +87,11 @@ class _DropAndActivate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (out,) = ctx.saved_tensors
-        slope = torch.where(out > 0, 1.0, torch.where(out < 0, ctx.slope, 0.0))  # 0 is what was dropped
+        slope = torch.where(out > 0, 1.0, torch.where(out < 0, ctx.slope, 0.0))  # 0: dropped
         return (grads[0].float() * slope / (1 - ctx.dropout)).to(out.dtype), None, None
 
 
-class _DroppingLeakyReLU(nn.LeakyReLU):
+class DroppingLeakyReLU(nn.LeakyReLU):
     """Dropout → LeakyReLU."""
 
     def __init__(self, dropout: float) -> None:
@@ -99,6 +99,7 @@ class _DroppingLeakyReLU(nn.LeakyReLU):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
+        """x, of any shape → the same shape; nothing is dropped in evaluation."""
         if not self.training or not self.dropout:
             return super().forward(x)
         return _DropAndActivate.apply(x, self.dropout, self.negative_slope)
@@ -132,7 +133,7 @@ class _InstanceNorm(nn.InstanceNorm2d):
 
 def linear_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     """Linear → Dropout → LeakyReLU: (B, inputs) → (B, outputs)."""
-    return nn.Sequential(nn.Linear(inputs, outputs), _DroppingLeakyReLU(dropout))
+    return nn.Sequential(nn.Linear(inputs, outputs), DroppingLeakyReLU(dropout))
 
 
 Layer = TypeVar("Layer", bound=nn.Module)
