@@ -531,7 +531,7 @@ def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Figure:
     figure = _figure(3.2, of)
     for axis, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
         styles = zip((COLOURS[0], COLOURS[6], COLOURS[3]), "osD", strict=True)
-        for (name, values), (colour, marker) in zip(panel.lines.items(), styles, strict=False):  # at most three
+        for (name, values), (colour, marker) in zip(panel.lines.items(), styles, strict=False):
             axis.plot(panel.counts, values, color=colour, marker=marker, markersize=5, label=name)
             proportional = [values[0] * each / panel.counts[0] for each in panel.counts]
             axis.plot(panel.counts, proportional, color=colour, linestyle=":", linewidth=0.9)
@@ -541,7 +541,7 @@ def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Figure:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
-        axis.legend()
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)  # within, it would cover a line
     return figure
 
 

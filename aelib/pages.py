@@ -242,7 +242,7 @@ def costs(record: Mapping[str, Any]) -> str:
         [
             f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
             f"{_commit(about)}, {about['finished'][:10]}; trainings run in {precision} there. "
-            f"Products of large matrices reach {ceilings[quickest]:.3g} GFLOP/s in {quickest}; the last column is the "
+            f"Products of large matrices reach {ceilings[quickest]:,.0f} GFLOP/s in {quickest}; the last column is the "
             "share of that.",
             "",
             "```{table} What it costs: speeds of two ways that took turns, medians; t-SNE and the book, once each.",
