@@ -28,8 +28,7 @@ from aelib import data, experiments, synthetic, training
 from aelib.data import Garments, GarmentsDataModule, SplitConfig
 from aelib.errors import AelibError
 from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, features_of
-from aelib.models.classifier import PaddingConv2d
-from aelib.models.layers import DroppingLeakyReLU
+from aelib.models.layers import DroppingLeakyReLU, QuickConv2d, QuickConvTranspose2d
 
 SPLIT = SplitConfig(train=12_800, validation=2_200, test=2_000)
 """A quarter of an epoch of the report."""
@@ -124,8 +123,9 @@ def as_pytorch_has_it(model: Model) -> None:
         for name, layer in parent.named_children():
             if isinstance(layer, DroppingLeakyReLU):
                 setattr(parent, name, nn.Sequential(nn.Dropout(layer.dropout), nn.LeakyReLU()))
-            if isinstance(layer, PaddingConv2d):
-                layer.__class__ = nn.Conv2d
+            for ours, theirs in ((QuickConv2d, nn.Conv2d), (QuickConvTranspose2d, nn.ConvTranspose2d)):
+                if isinstance(layer, ours):
+                    layer.__class__ = theirs
     model.requires_grad_(True)
 
 

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from aelib.errors import AelibError
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
-from aelib.models.layers import Conv, linear_block, output_padding, stage_sizes
+from aelib.models import layers as of_models
+from aelib.models.layers import (
+    Conv,
+    QuickConv2d,
+    QuickConvTranspose2d,
+    conv_size,
+    linear_block,
+    output_padding,
+    stage_sizes,
+)
 
 REPORT_CONVS = {
     1: ((3, 2, 1), (3, 2, 1), (3, 1, 0)),
@@ -64,6 +73,64 @@ def test_illegal_convolutions_are_named(layers, instance_norm, words):
         stage_sizes([Conv(*layer) for layer in layers], instance_norm=instance_norm)
     if not instance_norm:
         assert stage_sizes([Conv(28, 1, 0)], instance_norm=False) == [28, 1]
+
+
+@settings(deadline=None, max_examples=150)
+@given(convs, st.integers(1, 12), st.integers(1, 3))
+def test_as_products_convolutions_are_those_of_pytorch(conv, size, channels):
+    """From one channel, and back to one; forward, and each gradient."""
+    assume(conv.padding < conv.kernel and conv_size(size, conv) >= 1)
+    pairs = [
+        (QuickConv2d(1, channels, *conv), torch.nn.Conv2d, size),
+        (
+            QuickConvTranspose2d(channels, 1, *conv, output_padding=output_padding(size, conv)),
+            torch.nn.ConvTranspose2d,
+            conv_size(size, conv),
+        ),
+    ]
+    for layer, theirs, height in pairs:
+        layer.double()
+        images = torch.randn(3, layer.in_channels, height, height, dtype=torch.double, requires_grad=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(of_models, "_by_products", lambda _: True)
+            found = layer(images)
+        expected = theirs.forward(layer, images)
+        torch.testing.assert_close(found, expected)
+        weights, wanted = torch.randn_like(found), [images, *layer.parameters()]
+        gradients = [torch.autograd.grad((each * weights).sum(), wanted) for each in (found, expected)]
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_convolutions_are_products_where_it_helps(bf16, compiled):
+    """Compiled, in float32, from one channel or to one; in bf16 what is padded too widely is padded by hand."""
+    convolutions: list[tuple] = []
+
+    def compiler(graph, _):
+        convolutions.extend(node.args for node in graph.graph.nodes if "conv" in str(node.target))
+        return graph
+
+    torch.compiler.reset()
+    one, wide = torch.rand(2, 1, 28, 28), torch.rand(2, 3, 14, 14)
+    cases = [
+        (QuickConv2d(1, 3, 3, 2, 1), one, True),
+        (QuickConvTranspose2d(3, 1, 3, 2, 1, output_padding=1), wide, True),
+        (QuickConv2d(3, 3, 3, 2, 2), wide, False),
+        (QuickConvTranspose2d(3, 3, 3, 2, 1), wide, False),
+    ]
+    for layer, images, thin in cases:
+        convolutions.clear()
+        run = torch.compile(layer, backend=compiler) if compiled else layer
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            found = run(images)
+        expected = super(type(layer), layer).forward(images)
+        near = {"rtol": 2e-2, "atol": 2e-2} if bf16 else {"rtol": 1e-5, "atol": 1e-5}
+        torch.testing.assert_close(found.float(), expected, **near)
+        assert len(convolutions) == (compiled and not (thin and not bf16))
+        if convolutions and layer.padding == (2, 2):
+            assert convolutions[0][4] == (1 if bf16 else (2, 2))
 
 
 @pytest.mark.parametrize("bf16", [False, True])
