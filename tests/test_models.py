@@ -204,6 +204,19 @@ def test_the_shapes_of_the_cnn():
     assert sizes == [13, 8, 8]
 
 
+def test_the_cnn_pads_by_hand_what_pytorch_would_pad():
+    """In bf16, where it does."""
+    model = BaselineCNN()
+    convolutions = [layer for layer in model.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [layer.padding for layer in convolutions] == [(2, 2), (2, 2), (1, 1)]
+    for layer, size in zip(convolutions, (28, 13, 8), strict=True):
+        images = torch.rand(2, layer.in_channels, size, size)
+        torch.testing.assert_close(layer(images), torch.nn.Conv2d.forward(layer, images))
+        with torch.autocast("cpu", torch.bfloat16):
+            found, expected = layer(images), torch.nn.Conv2d.forward(layer, images)
+        torch.testing.assert_close(found, expected)
+
+
 def test_what_a_norm_takes_away_is_not_trained():
     """The bias before a norm changes nothing: its gradient is rounding, which Adam would make steps of."""
     for model in (SymmetricAutoencoder(), BaselineCNN()):
