@@ -22,7 +22,6 @@ from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from filelock import FileLock
 from torch import Tensor
@@ -326,8 +325,11 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-class GarmentsDataModule(pl.LightningDataModule):
+class GarmentLoaders:
     """Train, validation and test batches of (images, labels).
+
+    Its methods have the names of Lightning's data modules, but it is none: they take seconds to import, and most of
+    what is done with images, such as reading runs, needs no Lightning.
 
     images: (B, 1, 28, 28), float32, in [0, 1]; labels: (B,), int64.
 
@@ -341,7 +343,6 @@ class GarmentsDataModule(pl.LightningDataModule):
     """
 
     def __init__(self, garments: Garments, config: SplitConfig, *, seed: int = 0) -> None:
-        super().__init__()
         available, wanted = len(garments.train_images), config.train + config.validation
         if min(config.train, config.validation, config.test, config.batch_size) < 1:
             raise AelibError(f"train, validation, test and batch_size must each be at least 1: {config}")
@@ -355,7 +356,7 @@ class GarmentsDataModule(pl.LightningDataModule):
         self.train_indices = order[: config.train]
         self.validation_indices = order[config.train : wanted]
 
-    def on(self, device: str) -> GarmentsDataModule:
+    def on(self, device: str) -> GarmentLoaders:
         """The same batches, cut from images that live on `device`: no step has to wait for a copy."""
         garments = replace(
             self.garments,
@@ -364,7 +365,7 @@ class GarmentsDataModule(pl.LightningDataModule):
             test_images=self.garments.test_images.to(device),
             test_labels=self.garments.test_labels.to(device),
         )
-        return GarmentsDataModule(garments, self.config, seed=self.seed)
+        return GarmentLoaders(garments, self.config, seed=self.seed)
 
     def _loader(
         self, images: Tensor, labels: Tensor, indices: Tensor, size: int, seed: int | None = None

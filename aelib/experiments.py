@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import latent, runs, training
-from aelib.data import Garments, GarmentsDataModule, SplitConfig
+from aelib import latent, runs
+from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.errors import AelibError, a_seed, known
+from aelib.hyperparameters import TrainingConfig
 from aelib.models import (
     AutoencoderConfig,
     BaselineCNN,
@@ -34,7 +35,6 @@ from aelib.models import (
 )
 from aelib.profiles import PROFILES, find_profile
 from aelib.runs import Contents, Run, plain
-from aelib.training import TrainingConfig
 
 PICTURED = 34
 """The test image, a bag, whose reconstruction is kept after every epoch (Figures 6 and 9)."""
@@ -83,7 +83,7 @@ class Experiment:
         """The input, (1, 1, 28, 28), whose output is kept after every epoch, if the output is an image."""
         return None
 
-    def look(self, model: Model, module: GarmentsDataModule) -> dict[str, Tensor]:
+    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
         """What is kept of the trained `model` beside its weights: arrays over the test images, by name."""
         return {}
 
@@ -115,11 +115,11 @@ class AutoencoderExperiment(Experiment):
         """Test image 34."""
         return garments.test_images[PICTURED : PICTURED + 1].float() / 255
 
-    def look(self, model: Model, module: GarmentsDataModule) -> dict[str, Tensor]:
-        """`tsne`: (M, 2)."""
+    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
+        """`codes`: (M, latent_dim), float32; `tsne`: their map, (M, 2)."""
         assert isinstance(model, SymmetricAutoencoder)
-        codes, _ = encode(model, module)
-        return {"tsne": torch.from_numpy(latent.tsne(codes, perplexity=self.perplexity))}
+        codes = encode(model, loaders)
+        return {"codes": codes, "tsne": torch.from_numpy(latent.tsne(codes.numpy(), perplexity=self.perplexity))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +127,9 @@ class ClassifierExperiment(Experiment):
     """The training of a classifier, of which the predictions are kept."""
 
     @torch.no_grad()
-    def look(self, model: Model, module: GarmentsDataModule) -> dict[str, Tensor]:
+    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
         """`predictions`: (M,), uint8, the likeliest class."""
-        logits = [model.eval()(inputs) for inputs, _ in module.test_dataloader()]
+        logits = [model.eval()(inputs) for inputs, _ in loaders.test_dataloader()]
         return {"predictions": torch.cat(logits).argmax(1).to(torch.uint8)}
 
 
@@ -318,13 +318,15 @@ def _make(
     source: Run | None,
     workspace: Path,
 ) -> Contents:
+    from aelib import training  # and with it Lightning, which takes seconds: what is there already needs neither
+
     seed, code = config["seed"], runs.code()
     torch.manual_seed(seed)
     model = experiment.model_class(experiment.model)
     inputs = experiment.prepare(model, garments, source)
-    module = GarmentsDataModule(inputs, split, seed=seed)
+    loaders = GarmentLoaders(inputs, split, seed=seed)
     picture = experiment.picture(garments)
-    history = training.fit(model, module, experiment.training, seed=seed, folder=workspace, picture=picture)
+    history = training.fit(model, loaders, experiment.training, seed=seed, folder=workspace, picture=picture)
     weights = model.cpu().state_dict()
     arrays: dict[str, Tensor] = {}
     if experiment.half:
@@ -333,13 +335,13 @@ def _make(
     if config.get("summary"):
         weights, picture = {}, None
     else:
-        arrays = experiment.look(model, module)
+        arrays = experiment.look(model, loaders)
     if picture is not None:
         arrays["pictures"] = history.pictures
     if history.curve:
         arrays["curve_learning_rates"] = torch.tensor(history.curve.learning_rates, dtype=torch.float64)
         arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
-    metrics = summarise(history.rows) | measure(model, module)
+    metrics = summarise(history.rows) | measure(model, loaders)
     provenance = runs.provenance() | {
         **code,
         "data": garments.name,
@@ -358,10 +360,10 @@ def summarise(history: list[dict[str, float]]) -> dict[str, float]:
     return metrics | {name: value for name, value in best.items() if name.startswith("train_")}
 
 
-def measure(model: Model, module: GarmentsDataModule) -> dict[str, float]:
+def measure(model: Model, loaders: GarmentLoaders) -> dict[str, float]:
     """What the metrics of a run take from its weights: their number, and the losses on validation and test images."""
     metrics: dict[str, float] = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
-    for part, batches in (("validation", module.val_dataloader()), ("test", module.test_dataloader())):
+    for part, batches in (("validation", loaders.val_dataloader()), ("test", loaders.test_dataloader())):
         metrics |= {f"{part}_{name}": value for name, value in evaluate(model, batches).items()}
     return metrics
 
@@ -375,12 +377,10 @@ def evaluate(model: Model, batches: Any) -> dict[str, float]:
 
 
 @torch.no_grad()
-def encode(model: SymmetricAutoencoder, module: GarmentsDataModule) -> tuple[np.ndarray, np.ndarray]:
-    """Codes, (M, latent_dim), float32, and labels, (M,), of the test images."""
+def encode(model: SymmetricAutoencoder, loaders: GarmentLoaders) -> Tensor:
+    """Codes of the test images: (M, latent_dim), float32."""
     model.eval()
-    pairs = [(model.encode(images), labels) for images, labels in module.test_dataloader()]
-    codes, labels = zip(*pairs, strict=True)
-    return torch.cat(codes).numpy(), torch.cat(labels).numpy()
+    return torch.cat([model.encode(images) for images, _ in loaders.test_dataloader()])
 
 
 @dataclass(frozen=True)
@@ -428,8 +428,8 @@ def _untrained(run: Run) -> Model:
 def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     """What the metrics of `run` take from its weights, and its arrays, from the weights and the data.
 
-    Of the arrays only those that the weights alone decide: `predictions`, (M,), or of `pictures` that of the best
-    epoch, (28, 28).
+    Of the arrays only those that the weights alone decide: `predictions`, (M,), or `codes`, (M, latent_dim), where
+    they are kept, and of `pictures` that of the best epoch, (28, 28).
 
     Raises:
         AelibError: the data are other than those that it was trained on, or the encoder that it stands on is gone.
@@ -441,13 +441,18 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     model = _untrained(run)
     inputs = experiment.prepare(model, garments, _source(run))
     model.load_state_dict(run.weights)
-    module = GarmentsDataModule(inputs, SplitConfig(**decisive))
-    metrics = measure(model, module)
+    loaders = GarmentLoaders(inputs, SplitConfig(**decisive))
+    metrics = measure(model, loaders)
     arrays: dict[str, Tensor] = {}
     if isinstance(experiment, ClassifierExperiment):
-        arrays = experiment.look(model, module)
+        arrays = experiment.look(model, loaders)
     elif (picture := experiment.picture(garments)) is not None:
+        from aelib import training
+
         arrays["pictures"] = training.render(model, picture)
+        if "codes" in run.arrays:
+            assert isinstance(model, SymmetricAutoencoder)
+            arrays["codes"] = encode(model, loaders)
     return metrics, arrays
 
 
@@ -475,6 +480,8 @@ def repeats() -> dict[str, bool]:
     Returns:
         By way of making it again, in words.
     """
+    from aelib import training
+
     profile = PROFILES["smoke"]
     garments = profile.garments()
 
@@ -485,8 +492,8 @@ def repeats() -> dict[str, bool]:
 
         torch.manual_seed(0)
         model = SymmetricAutoencoder()
-        module = GarmentsDataModule(garments, profile.split)
-        training.fit(model, module, TrainingConfig(max_epochs=2), seed=0, folder=folder, watch=watch)
+        loaders = GarmentLoaders(garments, profile.split)
+        training.fit(model, loaders, TrainingConfig(max_epochs=2), seed=0, folder=folder, watch=watch)
         return model.cpu().state_dict()
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -522,7 +529,11 @@ def open_run(run: Run) -> Trained:
     model, profile = load_model(run), PROFILES[run.path.parent.name]
     if not isinstance(model, SymmetricAutoencoder):
         raise AelibError(f"run {run.path.name} is a classifier, which has no codes: use load_model")
-    module = GarmentsDataModule(profile.garments(), profile.split)
-    codes, labels = encode(model, module)
-    images = module.garments.test_images[: profile.split.test, 0].numpy() / np.float32(255)
-    return Trained(run=run, model=model, images=images, labels=labels, codes=codes)
+    garments, count = profile.garments(), profile.split.test
+    codes = run.arrays.get("codes")
+    if codes is None:  # made by a version that did not keep them
+        codes = encode(model, GarmentLoaders(garments, profile.split))
+    images = garments.test_images[:count, 0].numpy() / np.float32(255)
+    return Trained(
+        run=run, model=model, images=images, labels=garments.test_labels[:count].numpy(), codes=codes.numpy()
+    )

@@ -7,7 +7,6 @@ import torch
 from scipy.stats import binomtest, ttest_rel
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aelib.errors import AelibError
 
@@ -55,6 +54,9 @@ def ssim(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
 
     Wang et al. (2004), with the usual Gaussian window of 11 pixels.
     """
+    # It imports all of torchvision, which takes seconds.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     first, second = (torch.from_numpy(each).float().unsqueeze(1) for each in (images, originals))
     values = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none")
     assert isinstance(values, torch.Tensor)

@@ -46,13 +46,13 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from aelib import runs, training
-from aelib.data import Garments, GarmentsDataModule
+from aelib import runs
+from aelib.data import GarmentLoaders, Garments
 from aelib.errors import AelibError, a_seed, at_least_one
+from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.layers import Conv
 from aelib.profiles import Profile, find_profile
-from aelib.training import TrainingConfig
 
 FILES = ("config.json", "journal.log", "provenance.json")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -360,6 +360,8 @@ class _Lost(Exception):
 
 def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> None:
     """Train what `trial` proposes, and tell the study what came out."""
+    from aelib import training  # and with it Lightning, which takes seconds: to read a study needs neither
+
     space = SymmetricAutoencoderHPS()
     model = space.sample_model(trial)
     settings = _limited(space.sample_training(trial), find_profile(plan.profile))
@@ -390,8 +392,8 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         torch.manual_seed(plan.seed)
         network = SymmetricAutoencoder(model)
         trial.set_user_attr("parameters", sum(parameter.numel() for parameter in network.parameters()))
-        module = GarmentsDataModule(garments, find_profile(plan.profile).split, seed=plan.seed)
-        history = training.fit(network, module, settings, seed=plan.seed, folder=folder, watch=watch)
+        loaders = GarmentLoaders(garments, find_profile(plan.profile).split, seed=plan.seed)
+        history = training.fit(network, loaders, settings, seed=plan.seed, folder=folder, watch=watch)
         value, state = history.rows[history.best_epoch - 1]["validation_loss"], TrialState.COMPLETE
     except optuna.TrialPruned:
         state = TrialState.PRUNED

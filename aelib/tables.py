@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
-from aelib.training import TrainingConfig
 
 
 def myst_table(

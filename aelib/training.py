@@ -33,55 +33,10 @@ from pytorch_lightning.tuner import Tuner
 from torch import Tensor
 
 from aelib import checkpoints
-from aelib.data import GarmentsDataModule, epoch_seed
-from aelib.errors import AelibError, at_least_one, is_number
+from aelib.data import GarmentLoaders, epoch_seed
+from aelib.errors import AelibError
+from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
 from aelib.models import Model
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "adamax": torch.optim.Adamax}
-SGD_MOMENTUM = 0.91
-"""The report's; Adam and Adamax keep PyTorch's defaults."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How a model is trained; the defaults are those of the report's autoencoders (Table 2).
-
-    Attributes:
-        optimizer: `"adam"`, `"sgd"` or `"adamax"`.
-        learning_rate: above 0, or None to have the learning-rate finder choose it.
-        weight_decay: the report's L2 penalty, at least 0.
-        max_epochs: at least 1.
-        patience: epochs without an improvement of `min_delta` of the validation loss before training stops.
-        min_delta: at least 0, in units of the loss.
-
-    Raises:
-        AelibError: a value is out of range.
-    """
-
-    optimizer: str = "adamax"
-    learning_rate: float | None = 0.0083176
-    weight_decay: float = 5.27e-7
-    max_epochs: int = 200
-    patience: int = 10
-    min_delta: float = 1e-4
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.optimizer, str) or self.optimizer not in OPTIMIZERS:
-            raise AelibError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
-        if self.learning_rate is not None and not (is_number(self.learning_rate) and 0 < self.learning_rate <= 1):
-            raise AelibError(
-                f"learning_rate must be a number in (0, 1], or None to have it found, not {self.learning_rate!r}"
-            )
-        for name in ("weight_decay", "min_delta"):
-            value = getattr(self, name)
-            if not (is_number(value) and 0 <= value < float("inf")):
-                raise AelibError(f"{name} must be a number of at least 0, not {value!r}")
-            # 0 and 0.0 are one configuration.
-            object.__setattr__(self, name, float(value))
-        if self.learning_rate is not None:
-            object.__setattr__(self, "learning_rate", float(self.learning_rate))
-        for name in ("max_epochs", "patience"):
-            at_least_one(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -369,7 +324,7 @@ def _trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
 
 
 def find_learning_rate(
-    model: Model, data: GarmentsDataModule, config: TrainingConfig, *, seed: int, folder: Path, engine: Engine
+    model: Model, data: GarmentLoaders, config: TrainingConfig, *, seed: int, folder: Path, engine: Engine
 ) -> LearningRateCurve:
     """Lightning's learning-rate range test (report, Appendix): 100 steps from 1e-8 to 1, stopped at 4 × the best loss.
 
@@ -383,7 +338,7 @@ def find_learning_rate(
     trainer = _trainer(folder, engine, max_epochs=-1, callbacks=[])
     # The finder draws its progress bar come what may; it belongs in a terminal only.
     with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
-        finder = Tuner(trainer).lr_find(module, datamodule=data, update_attr=False)
+        finder = Tuner(trainer).lr_find(module, data.train_dataloader(), data.val_dataloader(), update_attr=False)
     assert finder is not None
     rates, losses = np.array(finder.results["lr"]), np.array(finder.results["loss"])
     # Steepest per step, that is, per decade: Lightning's own suggestion divides by the step in the rate itself
@@ -398,7 +353,7 @@ def find_learning_rate(
 
 def fit(
     model: Model,
-    data: GarmentsDataModule,
+    data: GarmentLoaders,
     config: TrainingConfig,
     *,
     seed: int,
@@ -456,7 +411,12 @@ def fit(
         module.learning_rate = recorder.curve.suggestion
     if not finished:
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=path if path.exists() else None)
+            trainer.fit(
+                module,
+                data.train_dataloader(),
+                data.val_dataloader(),
+                ckpt_path=path if path.exists() else None,
+            )
         except SystemExit:
             # Lightning turns Ctrl-C into an exit; a SIGTERM stays one.
             if trainer.interrupted:

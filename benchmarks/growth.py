@@ -28,7 +28,7 @@ from optuna.trial import FixedTrial, FrozenTrial, create_trial
 from way import SPLIT, ask, garments, spawn, told
 
 from aelib import experiments, latent, runs, study, training
-from aelib.data import GarmentsDataModule, SplitConfig
+from aelib.data import GarmentLoaders, SplitConfig
 
 
 def images(times: int) -> dict[str, float]:
@@ -43,17 +43,17 @@ def images(times: int) -> dict[str, float]:
     )
     train, tests = len(repeated.train_images), len(repeated.test_images)
     split = SplitConfig(train=round(train * 51_200 / 60_000), validation=round(train * 8_800 / 60_000), test=tests)
-    module = GarmentsDataModule(repeated, split)
+    loaders = GarmentLoaders(repeated, split)
     experiment = experiments.EXPERIMENTS["convolutional"]
     torch.manual_seed(0)
     model = experiment.model_class(experiment.model)
     training.COMPILE_FROM_STEPS = 1  # as in a full run, whatever the size
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(experiment.training, max_epochs=2)
-        history = training.fit(model, module, settings, seed=0, folder=Path(folder))
+        history = training.fit(model, loaders, settings, seed=0, folder=Path(folder))
     trained = training.peak_memory()
     began = time.perf_counter()
-    codes, _ = experiments.encode(model, module)
+    codes = experiments.encode(model, loaders).numpy()
     encoded = time.perf_counter() - began
     latent.tsne(codes, perplexity=80)
     return {

@@ -31,7 +31,7 @@ from way import SPLIT, Plain, ask, corruption, garments, spawn, told
 
 from aelib import book, experiments, latent, runs
 from aelib.corruption import Corruption
-from aelib.data import GarmentsDataModule, SplitConfig
+from aelib.data import GarmentLoaders, SplitConfig
 from aelib.training import choose_engine
 
 MODELS = ("convolutional", "denoising", "variational", "cnn", "transfer")
@@ -195,11 +195,11 @@ def flops(name: str) -> float:
 def batches(turns: int) -> Row:
     """Nothing but the batches of an epoch."""
     images = garments()
-    module = GarmentsDataModule(images, SPLIT)
+    loaders = GarmentLoaders(images, SPLIT)
     plain = DataLoader(
-        Subset(Plain(images.train_images, images.train_labels), module.train_indices.tolist()), 256, shuffle=True
+        Subset(Plain(images.train_images, images.train_labels), loaders.train_indices.tolist()), 256, shuffle=True
     )
-    loader = module.train_dataloader()
+    loader = loaders.train_dataloader()
     ways = {"plain": lambda: [None for _ in plain], "aelib": lambda: [None for _ in loader]}
     return Row("batches alone", "images/s", **_medians(ways, turns, SPLIT.train))
 
@@ -219,14 +219,14 @@ def evaluation(turns: int) -> Row:
     """Reconstruction losses of test images, in float32."""
     images = garments()
     model = experiments.EXPERIMENTS["convolutional"].model_class().eval()
-    module = GarmentsDataModule(images, SPLIT)
+    loaders = GarmentLoaders(images, SPLIT)
     plain = DataLoader(Subset(Plain(images.test_images, images.test_labels), range(SPLIT.test)), 500)
 
     @torch.no_grad()
     def evaluate(loader: DataLoader) -> None:
         experiments.evaluate(model, loader)
 
-    ways = {"plain": lambda: evaluate(plain), "aelib": lambda: evaluate(module.test_dataloader())}
+    ways = {"plain": lambda: evaluate(plain), "aelib": lambda: evaluate(loaders.test_dataloader())}
     return Row("evaluation", "images/s", **_medians(ways, turns, SPLIT.test))
 
 

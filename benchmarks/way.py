@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
 from aelib import data, experiments, synthetic, training
-from aelib.data import Garments, GarmentsDataModule, SplitConfig
+from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.errors import AelibError
 from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, features_of
 from aelib.models.layers import DroppingLeakyReLU, QuickConv2d, QuickConvTranspose2d
@@ -177,7 +177,7 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
             train_labels=images.train_labels[:wanted],
             test_images=features_of(encoder, images.test_images[: SPLIT.test]),
         )
-    module = GarmentsDataModule(images, SPLIT, seed=seed)
+    loaders = GarmentLoaders(images, SPLIT, seed=seed)
     began = time.perf_counter()
 
     def turn(loss: float) -> None:
@@ -196,7 +196,7 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
             training.COMPILE_FROM_STEPS = 1  # as in a full run
             training.fit(
                 model,
-                module,
+                loaders,
                 experiment.training,
                 seed=seed,
                 folder=Path(folder),
@@ -214,10 +214,10 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
             model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         whole = Plain(images.train_images, images.train_labels)
-        train = Subset(whole, module.train_indices.tolist())
+        train = Subset(whole, loaders.train_indices.tolist())
         loaders = (
             DataLoader(Corrupted(train) if isinstance(model, DenoisingAutoencoder) else train, 256, shuffle=True),
-            DataLoader(Subset(whole, module.validation_indices.tolist()), 500),
+            DataLoader(Subset(whole, loaders.validation_indices.tolist()), 500),
         )
         trainer = pl.Trainer(
             max_epochs=1000,

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import sync_playwright
 
 from aelib import data, runs, synthetic
-from aelib.data import GarmentsDataModule, SplitConfig
+from aelib.data import GarmentLoaders, SplitConfig
 from aelib.runs import Contents
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,10 +42,10 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "results"))
 
 
-def small_module() -> GarmentsDataModule:
+def small_module() -> GarmentLoaders:
     """256 training, 64 validation and 100 test garments."""
     split = SplitConfig(train=256, validation=64, test=100, batch_size=64)
-    return GarmentsDataModule(synthetic.garments(400, 100), split, seed=1)
+    return GarmentLoaders(synthetic.garments(400, 100), split, seed=1)
 
 
 def lacking(what: str) -> NoReturn:

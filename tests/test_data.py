@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from aelib import data, synthetic
-from aelib.data import GarmentsDataModule, SplitConfig
+from aelib.data import GarmentLoaders, SplitConfig
 from aelib.errors import AelibError
 
 
@@ -154,10 +154,10 @@ def test_a_full_disk_leaves_nothing_half_written(idx_folder, monkeypatch):
 
 
 def test_the_split_is_the_reports():
-    module = GarmentsDataModule(synthetic.garments(60, 10), SplitConfig(train=40, validation=20, test=10, batch_size=8))
+    loaders = GarmentLoaders(synthetic.garments(60, 10), SplitConfig(train=40, validation=20, test=10, batch_size=8))
     order = torch.randperm(60, generator=torch.Generator().manual_seed(23))
-    assert torch.equal(module.train_indices, order[:40])
-    assert torch.equal(module.validation_indices, order[40:])
+    assert torch.equal(loaders.train_indices, order[:40])
+    assert torch.equal(loaders.validation_indices, order[40:])
     assert SplitConfig() == SplitConfig(train=51_200, validation=8_800, test=10_000, seed=23, batch_size=256)
 
 
@@ -187,9 +187,9 @@ def test_batches_from_another_device(small):
 
 def test_a_split_larger_than_the_data():
     with pytest.raises(AelibError, match="has 60 images .* fewer than the 61"):
-        GarmentsDataModule(synthetic.garments(60, 10), SplitConfig(train=41, validation=20, test=10))
+        GarmentLoaders(synthetic.garments(60, 10), SplitConfig(train=41, validation=20, test=10))
     with pytest.raises(AelibError, match="at least 1"):
-        GarmentsDataModule(synthetic.garments(60, 10), SplitConfig(train=0, validation=20, test=10))
+        GarmentLoaders(synthetic.garments(60, 10), SplitConfig(train=0, validation=20, test=10))
 
 
 def test_synthetic_garments_are_repeatable_and_told_apart():

@@ -4,6 +4,7 @@ import ast
 import itertools
 import json
 import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -14,8 +15,8 @@ import torch
 
 from aelib import data, experiments, runs, study, training
 from aelib.errors import AelibError
+from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
-from aelib.training import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,7 @@ def test_a_smoke_run_learns_and_is_complete(run):
     assert run.metrics["validation_loss"] < 0.6 * run.history[0]["validation_loss"]
     assert run.metrics["epochs"] == len(run.history) == len(run.arrays["pictures"])
     assert run.arrays["tsne"].shape == (500, 2)
+    assert run.arrays["codes"].shape == (500, 30)
     assert run.metrics["parameters"] == 892_767
     assert run.provenance["data"] == "synthetic garments"
 
@@ -39,11 +41,27 @@ def test_the_stored_loss_is_that_of_the_stored_weights(run):
     assert float(error.mean()) == pytest.approx(run.metrics["test_loss"], rel=1e-5)
 
 
+def test_a_run_of_a_version_that_kept_no_codes_is_encoded_anew(run):
+    older = replace(run, arrays={name: each for name, each in run.arrays.items() if name != "codes"})
+    assert np.array_equal(experiments.open_run(older).codes, experiments.open_run(run).codes)
+
+
 def test_the_picture_of_the_best_epoch_is_the_models_own(run):
     trained = experiments.open_run(run)
     picture = trained.decode(trained.codes[[experiments.PICTURED]])[0]
     best = run.arrays["pictures"][run.metrics["best_epoch"] - 1].numpy() / 255
     assert np.abs(picture - best).max() < 0.003
+
+
+def test_a_stored_run_is_read_without_waiting_for_lightning(run):
+    program = (
+        "import sys; from pathlib import Path; from aelib import experiments, figures, metrics, study\n"
+        f"run = experiments.obtain('convolutional', profile='smoke', folder=Path({str(run.path.parent.parent)!r}))\n"
+        "experiments.open_run(run)\n"
+        "sys.exit(str(sorted(sys.modules.keys() & {'pytorch_lightning', 'torchmetrics', 'torchvision'})))"
+    )
+    read = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert read.stderr == "[]\n"
 
 
 def test_asked_for_twice_it_is_trained_once(run):
@@ -126,6 +144,7 @@ def test_the_published_run_is_the_reports_configuration(published):
     }  # fmt: skip
     assert run.metrics["validation_loss"] <= 0.0104
     assert run.arrays["tsne"].shape == (10_000, 2)
+    assert run.arrays["codes"].shape == (10_000, 30)
     assert run.provenance["uncommitted_changes"] is False
     assert len(run.provenance["commit"]) == 40
 

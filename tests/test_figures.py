@@ -9,9 +9,9 @@ import pytest
 
 from aelib import figures, report, runs, tables
 from aelib.data import CLASSES
+from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
 from aelib.profiles import find_profile
-from aelib.training import TrainingConfig
 
 HISTORY = [{"epoch": n, "train_loss": 0.1 / n, "validation_loss": 0.08 / n + 0.001 * (n == 4)} for n in range(1, 5)]
 

@@ -17,6 +17,7 @@ FLOORS = {
     "checkpoints": 1,
     "corruption": 1,
     "data": 1,
+    "hyperparameters": 1,
     "latent": 1,
     "models.base": 1,
     "models.layers": 1,

@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 
 from aelib import cli, profiles, runs, study, training
 from aelib.errors import AelibError
+from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
 from aelib.study import Plan, SymmetricAutoencoderHPS
-from aelib.training import TrainingConfig
 
 SMOKE = profiles.PROFILES["smoke"]
 SMALL = replace(SMOKE, split=replace(SMOKE.split, train=320, validation=64, test=100), max_epochs=3, trials=4)

@@ -10,7 +10,7 @@ import torch
 from conftest import lacking
 
 from aelib import checkpoints, synthetic, training
-from aelib.data import GarmentsDataModule, SplitConfig
+from aelib.data import GarmentLoaders, SplitConfig
 from aelib.errors import AelibError
 from aelib.experiments import EXPERIMENTS
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
@@ -26,13 +26,13 @@ def digest(model, history) -> str:
     return hashlib.sha256(b"".join(content)).hexdigest()
 
 
-def train(module, folder, *, seed=3, **options):
+def train(loaders, folder, *, seed=3, **options):
     folder.mkdir(exist_ok=True)
     torch.manual_seed(seed)
     model = SymmetricAutoencoder(TINY)
-    picture = module.garments.test_images[:1].float() / 255
+    picture = loaders.garments.test_images[:1].float() / 255
     config = TrainingConfig(**{"max_epochs": 5} | options)
-    return model, fit(model, module, config, seed=seed, folder=folder, picture=picture)
+    return model, fit(model, loaders, config, seed=seed, folder=folder, picture=picture)
 
 
 def test_the_same_seed_gives_the_same_bits(small, tmp_path):
@@ -108,11 +108,11 @@ def test_compiled_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch):
         lacking("C++ compiler on Linux (Debian: g++)")
     monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
     split = SplitConfig(train=256 + 40, validation=64, test=100, batch_size=128)
-    module = GarmentsDataModule(synthetic.garments(400, 100), split, seed=1)
-    undisturbed = digest(*train(module, tmp_path / "a", max_epochs=3))
-    train(module, tmp_path / "b", max_epochs=2)
+    loaders = GarmentLoaders(synthetic.garments(400, 100), split, seed=1)
+    undisturbed = digest(*train(loaders, tmp_path / "a", max_epochs=3))
+    train(loaders, tmp_path / "b", max_epochs=2)
     torch._dynamo.reset()  # as in a new process
-    assert digest(*train(module, tmp_path / "b", max_epochs=3)) == undisturbed
+    assert digest(*train(loaders, tmp_path / "b", max_epochs=3)) == undisturbed
 
 
 @pytest.mark.parametrize("name", training.OPTIMIZERS)
@@ -150,17 +150,17 @@ def test_one_process_compiles_any_number_of_trainings(small, tmp_path, monkeypat
         lacking("C++ compiler on Linux (Debian: g++)")
     monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
     split = SplitConfig(train=256, validation=64, test=100, batch_size=128)
-    module = GarmentsDataModule(small.garments, split, seed=1)
+    loaders = GarmentLoaders(small.garments, split, seed=1)
     with torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True):
         for folder in ("a", "b"):
-            train(module, tmp_path / folder, max_epochs=1)
+            train(loaders, tmp_path / folder, max_epochs=1)
 
 
 def test_means_over_an_epoch_are_over_its_images(tmp_path):
     """With an odd last batch, whose images count no more than the others."""
-    module = GarmentsDataModule(synthetic.garments(1000, 100), SplitConfig(train=300, validation=700, test=100))
-    model, history = train(module, tmp_path, max_epochs=1, learning_rate=1e-12)
-    losses = [model.losses(*batch)["loss"] for batch in module.val_dataloader()]
+    loaders = GarmentLoaders(synthetic.garments(1000, 100), SplitConfig(train=300, validation=700, test=100))
+    model, history = train(loaders, tmp_path, max_epochs=1, learning_rate=1e-12)
+    losses = [model.losses(*batch)["loss"] for batch in loaders.val_dataloader()]
     assert [len(each) for each in losses] == [500, 200]
     assert history.rows[0]["validation_loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-6)
     torch.manual_seed(3)
@@ -264,12 +264,12 @@ def test_a_training_step_waits_for_no_device(name):
     garments = synthetic.garments(600, 100)
     if experiment.source:  # features in place of images
         garments = replace(garments, train_images=torch.rand(600, model.config.features))
-    module = GarmentsDataModule(garments, SplitConfig(train=300, validation=300, test=100)).on("meta")
+    loaders = GarmentLoaders(garments, SplitConfig(train=300, validation=300, test=100)).on("meta")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = training.OPTIMIZERS[experiment.training.optimizer](parameters)
     engine = Engine("cpu", bf16=False, compiled=False)
     trainer = training._Training(model, experiment.training, engine, 0)
-    for index, batch in enumerate(module.train_dataloader()):
+    for index, batch in enumerate(loaders.train_dataloader()):
         loss = trainer.training_step(batch, index)
         loss.backward()
         optimizer.step()

@@ -108,6 +108,7 @@ def test_what_was_left_alone_agrees(results, capsys):
             one_tensor("pictures", lambda each: 255 - each),
             "pictures is not what",
         ),
+        ("convolutional", "arrays.safetensors", one_tensor("codes", lambda each: 1.01 * each), "codes is not what"),
         ("cnn", "arrays.safetensors", one_tensor("predictions", shifted), "predictions is not what the weights give"),
         ("transfer", "metrics.json", one_number("test_accuracy"), "metrics.json: test_accuracy is"),
         ("variational", "metrics.json", one_number("validation_kl"), "history.csv: validation_kl of the best epoch"),
