@@ -21,7 +21,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from html.parser import HTMLParser
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -85,13 +87,15 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
             config.setdefault("html", {})["announcement"] = notice
         (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
         lines, seconds, read = [], {}, {}
-        for chapter in chapters(root):
-            line, execution, notebook = _chapter(root, chapter, output / "executed" / profile, profile)
-            lines.append(line)
-            seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
-            pages.publish(notebook, pages.papermill(chapter, profile), stage / "book")
-            pages.offer(notebook, root / "book" / f"{chapter}.ipynb", stage / "book")
-            nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
+        names = chapters(root)
+        with ThreadPool(AT_ONCE) as pool:
+            executed = pool.imap(lambda name: _chapter(root, name, output / "executed" / profile, profile), names)
+            for chapter, (line, execution, notebook) in zip(names, executed, strict=True):
+                lines.append(line)
+                seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
+                pages.publish(notebook, pages.papermill(chapter, profile), stage / "book")
+                pages.offer(notebook, root / "book" / f"{chapter}.ipynb", stage / "book")
+                nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
         if "explore" in _pages(root):
             line, execution = _explorer(root, output / "executed" / profile, profile)
             lines.append(line)
@@ -119,6 +123,9 @@ def profile_of(html: Path) -> str:
     except (FileNotFoundError, IndexError) as error:
         raise AelibError(f"{html} was not built by `aelib book`: build it again") from error
 
+
+AT_ONCE = 2
+"""Chapters that are executed at once. Most of what they do, imports and drawing, is on one core each."""
 
 STAMP = "html.stamp"
 """Beside a built book: its profile, and a digest of all that it was rendered from."""
@@ -236,10 +243,15 @@ def _key(root: Path, parameters: dict[str, Any], code: list[str]) -> str:
         {
             "its code": _sha256(*code),
             "its parameters": _sha256(json.dumps(parameters)),
-            "aelib": _sha256(*_package_code()),
+            "aelib": _package(),
             "requirements.txt": _sha256(*[line for line in lock.splitlines() if not line.startswith("#")]),
         }
     )
+
+
+@cache  # of the code that this process began with: what is edited meanwhile counts at the next build
+def _package() -> str:
+    return _sha256(*_package_code())
 
 
 def _package_code() -> list[str]:
@@ -271,14 +283,21 @@ def _reason(stamp: Path, executed: Path, key: str) -> tuple[str, Execution | Non
 def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) -> dict[str, str]:
     """Execute a chapter into `executed`; returns path and checksum of each run that it read."""
     import papermill
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
 
     executed.parent.mkdir(parents=True, exist_ok=True)
     log = executed.with_suffix(".runs")
     log.unlink(missing_ok=True)
-    os.environ["AELIB_RUNS_READ"] = str(log)
     # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
-    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
+    environment = {"AELIB_RUNS_READ": str(log), "PYTHONWARNINGS": "ignore:IProgress not found"}
+
+    class Kernel(AsyncKernelManager):
+        """Of this chapter: papermill would have it take its folder and environment from this process."""
+
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+            await super().start_kernel(env=os.environ | environment, cwd=str(root), **options)
+
     # Of a kernel that ends together with us they would tell at length; of one that dies alone we tell ourselves.
     for library in ("asyncio", "papermill"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -289,11 +308,13 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) 
             executed,
             parameters,
             kernel_name="python3",
-            cwd=root,
+            kernel_manager_class=Kernel,
             progress_bar=sys.stderr.isatty(),
             stderr_file=sys.stderr,
             # Without: a warning about TCP from every kernel, and where a build is interrupted a kernel's own traceback.
             extra_arguments=["--log-level=CRITICAL"],
+            # All that it wrote is on disk by then; to take PyTorch down in good order takes two to three seconds.
+            shutdown_kernel="immediate",
         )
     except papermill.PapermillExecutionError as error:
         raise AelibError(
@@ -302,8 +323,6 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) 
         ) from error
     except DeadKernelError as error:
         raise AelibError(f"chapter {name}: its kernel died, most likely for want of memory") from error
-    finally:
-        del os.environ["AELIB_RUNS_READ"], os.environ["PYTHONWARNINGS"]
     read = dict(json.loads(line) for line in log.read_text().splitlines()) if log.exists() else {}
     log.unlink(missing_ok=True)
     return read

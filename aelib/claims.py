@@ -200,11 +200,14 @@ def _generation(found: dict[str, experiments.Run], ae: experiments.Trained, vae:
 CORRUPTIONS = ("horizontal flip", "vertical flip", "noise", "erasing", "all four at random")
 
 
-def restorations(dae: experiments.Trained, count: int = 2000) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The first `count` test images, corrupted in each way, and what the denoiser makes of them.
+def restorations(
+    dae: experiments.Trained, names: tuple[str, ...] = CORRUPTIONS, count: int = 2000
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The first `count` test images, corrupted in the ways `names`, and what the denoiser makes of them.
 
     Returns:
-        By name of the corruption: corrupted and restored images, (count, 28, 28) each, in [0, 1].
+        By name of the corruption: corrupted and restored images, (count, 28, 28) each, in [0, 1]; the same, whichever
+        others are asked for.
     """
     images = torch.from_numpy(dae.images[:count]).unsqueeze(1)
     strength: corruption.Corruption = dae.model.config.corruption  # type: ignore[attr-defined]
@@ -219,6 +222,8 @@ def restorations(dae: experiments.Trained, count: int = 2000) -> dict[str, tuple
     result = {}
     for name, way in zip(CORRUPTIONS, ways, strict=True):
         corrupted = way(images)
+        if name not in names:
+            continue
         with torch.no_grad():
             restored = torch.cat([dae.model(part) for part in corrupted.split(500)])
         result[name] = (corrupted[:, 0].numpy(), restored[:, 0].numpy())
@@ -226,7 +231,7 @@ def restorations(dae: experiments.Trained, count: int = 2000) -> dict[str, tuple
 
 
 def _denoising(found: dict[str, experiments.Run], dae: experiments.Trained) -> list[Claim]:
-    corrupted, restored = restorations(dae)[CORRUPTIONS[-1]]
+    corrupted, restored = restorations(dae, CORRUPTIONS[-1:])[CORRUPTIONS[-1]]
     originals = dae.images[: len(corrupted)]
     changed = (corrupted != originals).any((1, 2))
     before, after = (metrics.ssim(each[changed], originals[changed]) for each in (corrupted, restored))

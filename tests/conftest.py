@@ -172,7 +172,7 @@ def some_provenance():
     return runs.provenance() | {"engine": {"device": "cpu"}, "training_seconds": 1.0}
 
 
-def write(root, cells):
-    """The chapter of the small book."""
+def write(root, cells, name="chapter"):
+    """A chapter of the small book."""
     metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    nbformat.write(new_notebook(cells=cells, metadata=metadata), root / "book/chapter.ipynb")
+    nbformat.write(new_notebook(cells=cells, metadata=metadata), root / f"book/{name}.ipynb")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from conftest import ROOT, some_provenance, write
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from aelib import book, pages, runs, verify
 from aelib.errors import AelibError
@@ -56,6 +57,31 @@ def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
     page = (html / "chapter.html").read_text()
     assert "seen: smoke" in page
     assert "SMOKE PROFILE" in page
+
+
+def test_two_chapters_are_executed_at_once_and_each_knows_its_own_runs(small_book):
+    """Each waits for the other; one of them reads a run."""
+    cells = read(small_book)
+    here, there = small_book / "chapter.began", small_book / "other.began"
+    wait = "import time, pathlib\npathlib.Path({!r}).touch()\nend = time.monotonic() + 60\n" + (
+        "while not pathlib.Path({!r}).exists():\n    assert time.monotonic() < end\n    time.sleep(0.1)"
+    )
+    cells.insert(2, new_code_cell(wait.format(str(here), str(there))))
+    write(small_book, cells)
+    other = [cells[1], new_markdown_cell("# Other"), new_code_cell(wait.format(str(there), str(here)))]
+    write(small_book, other, "other")
+    contents = {
+        "format": "jb-book",
+        "root": "book/intro",
+        "chapters": [{"file": "book/chapter"}, {"file": "book/other"}],
+    }
+    (small_book / "_toc.yml").write_text(yaml.safe_dump(contents))
+    assert build(small_book) == ["ran: not executed yet"] * 2 + ["rendered"]
+    read_runs = [
+        list(json.loads((small_book / f"_build/executed/report/{name}.json").read_text())["runs"])
+        for name in ("chapter", "other")
+    ]
+    assert [len(each) for each in read_runs] == [1, 0]
 
 
 def test_a_book_from_a_clone_of_github_starts_elsewhere_at_its_commit(small_book, monkeypatch):
