@@ -289,8 +289,13 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) 
     executed.parent.mkdir(parents=True, exist_ok=True)
     log = executed.with_suffix(".runs")
     log.unlink(missing_ok=True)
-    # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
-    environment = {"AELIB_RUNS_READ": str(log), "PYTHONWARNINGS": "ignore:IProgress not found"}
+    environment = {
+        "AELIB_RUNS_READ": str(log),
+        # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
+        "PYTHONWARNINGS": "ignore:IProgress not found",
+        # Threads that wait give way to the other chapter's: where they do not, two trainings at once take for ever.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
 
     class Kernel(AsyncKernelManager):
         """Of this chapter: papermill would have it take its folder and environment from this process."""
