@@ -44,6 +44,8 @@ def test_the_stored_loss_is_that_of_the_stored_weights(run):
 def test_a_run_of_a_version_that_kept_no_codes_is_encoded_anew(run):
     older = replace(run, arrays={name: each for name, each in run.arrays.items() if name != "codes"})
     assert np.array_equal(experiments.open_run(older).codes, experiments.open_run(run).codes)
+    other = replace(run, arrays=run.arrays | {"codes": run.arrays["codes"] + 1})
+    assert np.array_equal(experiments.open_run(other).codes, other.arrays["codes"].numpy()), "those that are kept"
 
 
 def test_the_picture_of_the_best_epoch_is_the_models_own(run):

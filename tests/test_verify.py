@@ -87,6 +87,10 @@ def shifted(predictions):
     return torch.cat([(predictions[:1] + 1) % 10, predictions[1:]])
 
 
+def one_code(codes):
+    return torch.cat([codes[:1] + 0.1, codes[1:]])
+
+
 def test_what_was_left_alone_agrees(results, capsys):
     assert cli.main(["verify", "--profile", "smoke"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -108,7 +112,19 @@ def test_what_was_left_alone_agrees(results, capsys):
             one_tensor("pictures", lambda each: 255 - each),
             "pictures is not what",
         ),
-        ("convolutional", "arrays.safetensors", one_tensor("codes", lambda each: 1.01 * each), "codes is not what"),
+        (
+            "convolutional",
+            "arrays.safetensors",
+            one_tensor("codes", lambda each: each * float("nan")),
+            "codes is not what",
+        ),
+        ("convolutional", "arrays.safetensors", one_tensor("codes", one_code), "codes is not what"),
+        (
+            "convolutional",
+            "arrays.safetensors",
+            one_tensor("codes", lambda each: each[:1]),
+            "codes is not of the shape",
+        ),
         ("cnn", "arrays.safetensors", one_tensor("predictions", shifted), "predictions is not what the weights give"),
         ("transfer", "metrics.json", one_number("test_accuracy"), "metrics.json: test_accuracy is"),
         ("variational", "metrics.json", one_number("validation_kl"), "history.csv: validation_kl of the best epoch"),
