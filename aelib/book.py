@@ -249,7 +249,7 @@ def _key(root: Path, parameters: dict[str, Any], code: list[str]) -> str:
     )
 
 
-@cache  # of the code that this process began with: what is edited meanwhile counts at the next build
+@cache  # as it is when a build begins: what is edited meanwhile, and stays so, counts at the next one
 def _package() -> str:
     return _sha256(*_package_code())
 

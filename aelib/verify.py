@@ -77,13 +77,16 @@ def _faults(run: Run) -> Iterator[str]:
         yield from _compare("metrics.json", name, run.metrics[name], found)
     for name, array in arrays.items():
         kept = run.arrays[name][int(best["epoch"]) - 1] if name == "pictures" else run.arrays[name]
-        # Of the 256 greys of a picture, one more or less, by rounding; of codes, the last digits.
-        allowed = {"pictures": 1.0, "codes": TOLERANCE * float(array.double().abs().max())}.get(name, 0.0)
+        allowed, share = 0.0, TOLERANCE
+        if name == "pictures":
+            allowed = 1.0  # of 256 greys, by rounding
+        elif name == "codes":
+            allowed, share = TOLERANCE * float(array.abs().max()), 0.0  # the last digits, of any
         if kept.shape != array.shape:
             yield f"arrays.safetensors: {name} is not of the shape that the weights give"
             continue
         wrong = ~((kept.double() - array.double()).abs() <= allowed)  # so that NaN is wrong
-        if wrong.double().mean() > (0 if name == "codes" else TOLERANCE):
+        if wrong.double().mean() > share:
             yield f"arrays.safetensors: {name} is not what the weights give"
 
 

@@ -215,7 +215,7 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
         )
         whole = Plain(images.train_images, images.train_labels)
         train = Subset(whole, loaders.train_indices.tolist())
-        loaders = (
+        tutorials = (
             DataLoader(Corrupted(train) if isinstance(model, DenoisingAutoencoder) else train, 256, shuffle=True),
             DataLoader(Subset(whole, loaders.validation_indices.tolist()), 500),
         )
@@ -229,7 +229,7 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(Tutorial(model, optimizer), *loaders)
+        trainer.fit(Tutorial(model, optimizer), *tutorials)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "results"))
 
 
-def small_module() -> GarmentLoaders:
+def small_loaders() -> GarmentLoaders:
     """256 training, 64 validation and 100 test garments."""
     split = SplitConfig(train=256, validation=64, test=100, batch_size=64)
     return GarmentLoaders(synthetic.garments(400, 100), split, seed=1)
@@ -80,7 +80,7 @@ def html():
 
 @pytest.fixture
 def small():
-    return small_module()
+    return small_loaders()
 
 
 @pytest.fixture(scope="session")

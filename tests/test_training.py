@@ -13,8 +13,9 @@ from aelib import checkpoints, synthetic, training
 from aelib.data import GarmentLoaders, SplitConfig
 from aelib.errors import AelibError
 from aelib.experiments import EXPERIMENTS
+from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
-from aelib.training import Engine, TrainingConfig, find_learning_rate, fit
+from aelib.training import Engine, find_learning_rate, fit
 
 TINY = AutoencoderConfig(channels=(4, 4, 8), linear_units=16, latent_dim=4)
 
@@ -66,9 +67,9 @@ PROGRAM = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from conftest import small_module
+from conftest import small_loaders
 from test_training import digest, train
-small = small_module()
+small = small_loaders()
 print(digest(*train(small, Path("run"), max_epochs=8, learning_rate=None)))
 """
 

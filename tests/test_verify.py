@@ -118,6 +118,7 @@ def test_what_was_left_alone_agrees(results, capsys):
             one_tensor("codes", lambda each: each * float("nan")),
             "codes is not what",
         ),
+        ("convolutional", "arrays.safetensors", one_tensor("codes", lambda each: 1.01 * each), "codes is not what"),
         ("convolutional", "arrays.safetensors", one_tensor("codes", one_code), "codes is not what"),
         (
             "convolutional",
