@@ -19,11 +19,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from html.parser import HTMLParser
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -88,14 +88,13 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
         lines, seconds, read = [], {}, {}
         names = chapters(root)
-        with ThreadPool(AT_ONCE) as pool:
-            executed = pool.imap(lambda name: _chapter(root, name, output / "executed" / profile, profile), names)
-            for chapter, (line, execution, notebook) in zip(names, executed, strict=True):
-                lines.append(line)
-                seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
-                pages.publish(notebook, pages.papermill(chapter, profile), stage / "book")
-                pages.offer(notebook, root / "book" / f"{chapter}.ipynb", stage / "book")
-                nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
+        executed = _together(root, names, output / "executed" / profile, profile)
+        for chapter, (line, execution, notebook) in zip(names, executed, strict=True):
+            lines.append(line)
+            seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
+            pages.publish(notebook, pages.papermill(chapter, profile), stage / "book")
+            pages.offer(notebook, root / "book" / f"{chapter}.ipynb", stage / "book")
+            nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
         if "explore" in _pages(root):
             line, execution = _explorer(root, output / "executed" / profile, profile)
             lines.append(line)
@@ -161,13 +160,34 @@ def _pages(root: Path) -> list[str]:
     return [Path(name).name for name in files(yaml.safe_load((root / "_toc.yml").read_text()))]
 
 
-def _chapter(root: Path, name: str, folder: Path, profile: str) -> tuple[Line, Execution, NotebookNode]:
+def _together(root: Path, names: list[str], folder: Path, profile: str) -> list[tuple[Line, Execution, NotebookNode]]:
+    """`_chapter` of each name, `AT_ONCE` at a time; the first that fails, or an interrupt, ends the others."""
+    kernels: list[subprocess.Popen] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        futures = [pool.submit(_chapter, root, name, folder, profile, kernels) for name in names]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            # One may be about to start its kernel.
+            while not all(future.done() for future in futures):
+                for kernel in kernels:
+                    kernel.kill()
+                time.sleep(0.1)
+            raise
+    return [future.result() for future in futures]
+
+
+def _chapter(
+    root: Path, name: str, folder: Path, profile: str, kernels: list[subprocess.Popen]
+) -> tuple[Line, Execution, NotebookNode]:
     """Execute a chapter if it has to be; returns its source with the outputs of its last execution."""
     source = nbformat.read(root / "book" / f"{name}.ipynb", as_version=4)
     parameters = {"profile": profile}
     key = _key(root, parameters, [cell.source for cell in source.cells if cell.cell_type == "code"])
     executed = folder / f"{name}.ipynb"
-    line, execution = _kept(executed, key, lambda: _execute(root, name, executed, parameters))
+    line, execution = _kept(executed, key, lambda: _execute(root, name, executed, parameters, kernels))
     return line, execution, _with_outputs(source, nbformat.read(executed, as_version=4), parameters)
 
 
@@ -280,8 +300,14 @@ def _reason(stamp: Path, executed: Path, key: str) -> tuple[str, Execution | Non
     return (f"{' and '.join(changed)} changed", None) if changed else ("", execution)
 
 
-def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) -> dict[str, str]:
-    """Execute a chapter into `executed`; returns path and checksum of each run that it read."""
+def _execute(
+    root: Path, name: str, executed: Path, parameters: dict[str, Any], kernels: list[subprocess.Popen]
+) -> dict[str, str]:
+    """Execute a chapter into `executed`, by a process that is added to `kernels`.
+
+    Returns:
+        Path and checksum of each run that it read.
+    """
     import papermill
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
@@ -302,6 +328,7 @@ def _execute(root: Path, name: str, executed: Path, parameters: dict[str, Any]) 
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
             await super().start_kernel(env=os.environ | environment, cwd=str(root), **options)
+            kernels.append(self.provisioner.process)  # type: ignore[union-attr]
 
     # Of a kernel that ends together with us they would tell at length; of one that dies alone we tell ourselves.
     for library in ("asyncio", "papermill"):

@@ -1,9 +1,11 @@
 """The book driver on a small book of its own, and the checks on the HTML."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -59,6 +61,36 @@ def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
     assert "SMOKE PROFILE" in page
 
 
+def second_chapter(root, code):
+    cells = [read(root)[1], new_markdown_cell("# Other"), new_code_cell(code)]
+    write(root, cells, "other")
+    chapters = [{"file": "book/chapter"}, {"file": "book/other"}]
+    (root / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": chapters}))
+
+
+def test_a_chapter_that_fails_ends_the_other_at_once(small_book):
+    cells, number = read(small_book), small_book / "process"
+    cells.insert(
+        2,
+        new_code_cell(
+            f"import os, pathlib, time\npathlib.Path({str(number)!r}).write_text(str(os.getpid()))\ntime.sleep(300)"
+        ),
+    )
+    write(small_book, cells)
+    second_chapter(
+        small_book,
+        f"import pathlib, time\nwhile not pathlib.Path({str(number)!r}).exists(): time.sleep(0.1)\n"
+        "time.sleep(1)\nraise ValueError('no')",
+    )
+    began = time.monotonic()
+    with pytest.raises(AelibError, match="chapter other, cell .*ValueError: no"):
+        build(small_book)
+    assert time.monotonic() - began < 100
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
+    assert not (small_book / "_build/html").exists()
+
+
 def test_two_chapters_are_executed_at_once_and_each_knows_its_own_runs(small_book):
     """Each waits for the other; one of them reads a run."""
     cells = read(small_book)
@@ -68,14 +100,7 @@ def test_two_chapters_are_executed_at_once_and_each_knows_its_own_runs(small_boo
     )
     cells.insert(2, new_code_cell(wait.format(str(here), str(there))))
     write(small_book, cells)
-    other = [cells[1], new_markdown_cell("# Other"), new_code_cell(wait.format(str(there), str(here)))]
-    write(small_book, other, "other")
-    contents = {
-        "format": "jb-book",
-        "root": "book/intro",
-        "chapters": [{"file": "book/chapter"}, {"file": "book/other"}],
-    }
-    (small_book / "_toc.yml").write_text(yaml.safe_dump(contents))
+    second_chapter(small_book, wait.format(str(there), str(here)))
     assert build(small_book) == ["ran: not executed yet"] * 2 + ["rendered"]
     read_runs = [
         list(json.loads((small_book / f"_build/executed/report/{name}.json").read_text())["runs"])
