@@ -311,6 +311,22 @@ def test_a_gpu_without_room_is_left_alone(free, monkeypatch, capsys):
         assert said == ""
 
 
+@pytest.mark.parametrize(
+    ("can", "bf16"),
+    [
+        ({}, False),
+        ({"sse4a": True}, False),
+        ({"avx512_bf16": True, "sse4a": False, "amx_bf16": False}, False),
+        ({"avx512_bf16": True, "sse4a": True, "amx_bf16": False}, True),
+        ({"avx512_bf16": True, "sse4a": False, "amx_bf16": True}, True),
+    ],
+)
+def test_a_processor_trains_in_bf16_where_that_is_quicker(can, bf16, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training.choose_engine(1).bf16 == bf16
+
+
 def test_a_processor_without_bf16_trains_in_float32(monkeypatch, small, tmp_path):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
