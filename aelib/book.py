@@ -341,7 +341,7 @@ def _execute(
             parameters,
             kernel_name="python3",
             kernel_manager_class=Kernel,
-            progress_bar=sys.stderr.isatty(),
+            progress_bar={"desc": name} if sys.stderr.isatty() else False,
             stderr_file=sys.stderr,
             # Without: a warning about TCP from every kernel, and where a build is interrupted a kernel's own traceback.
             extra_arguments=["--log-level=CRITICAL"],

@@ -74,7 +74,7 @@ def stage_sizes(convs: Sequence[Conv], *, instance_norm: bool, size: int = IMAGE
 def _by_products(x: Tensor) -> bool:
     """Whether a convolution of `x` from one channel, or to one, is computed as a product of matrices.
 
-    In float32 oneDNN has no quick kernels for it: of the 105 ms of a training step, the products save about 10.
+    In float32 oneDNN has no quick kernels for it: the products save a tenth of a training step.
     Not tried uncompiled, where every step of gathering what is multiplied would go through memory.
     """
     return torch.compiler.is_compiling() and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
@@ -85,23 +85,70 @@ def _by_taps(weight: Tensor) -> Tensor:
     return weight.flatten(1).t().contiguous()
 
 
+def _patches(images: Tensor, conv: Conv) -> Tensor:
+    """(B, H, W) → (B, h, h, kernel²): what each output pixel of `conv` sees.
+
+    By strides: `unfold` would have the compiler compute a pixel again for each patch that it is in.
+    """
+    padded = F.pad(images, (conv.padding,) * 4).contiguous()
+    batch, side, width = padded.shape
+    h = (side - conv.kernel) // conv.stride + 1
+    size, strides = (batch, h, h, conv.kernel, conv.kernel), (side * width, conv.stride * width, conv.stride, width, 1)
+    return padded.as_strided(size, strides).flatten(3)
+
+
+def _conv(layer: nn.Conv2d | nn.ConvTranspose2d) -> Conv:
+    assert isinstance(layer.padding[0], int)
+    return Conv(layer.kernel_size[0], layer.stride[0], layer.padding[0])
+
+
 class QuickConv2d(nn.Conv2d):
     """A square convolution as PyTorch has it, computed in the way that processors are quickest at."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, in_channels, H, W) → (B, out_channels, h, h)."""
-        kernel, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
-        assert isinstance(padding, int)
+        conv = _conv(self)
         if self.in_channels == 1 and _by_products(x):
-            patches = F.pad(x, (padding,) * 4).unfold(2, kernel, stride).unfold(3, kernel, stride)  # (B, 1, h, h, k, k)
-            out = patches[:, 0].flatten(3) @ _by_taps(self.weight)  # (B, h, h, out_channels)
+            out = _patches(x[:, 0], conv) @ _by_taps(self.weight)  # (B, h, h, out_channels)
             assert self.bias is not None
             return (out + self.bias).permute(0, 3, 1, 2)
-        ours = max(0, padding - kernel // 2)
+        ours = max(0, conv.padding - conv.kernel // 2)
         if not ours or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)
         # In bf16, oneDNN has no quick gradient of the weights where more than half of the kernel is padded.
-        return F.conv2d(F.pad(x, (ours,) * 4), self.weight, self.bias, stride, padding - ours)
+        return F.conv2d(F.pad(x, (ours,) * 4), self.weight, self.bias, conv.stride, conv.padding - ours)
+
+
+class _ToOneChannel(torch.autograd.Function):
+    """A transposed convolution to one channel, without bias, as a product; its gradients from the patches of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, conv: Conv, output_padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.conv = conv
+        kernel, stride, padding = conv
+        batch, channels, height, _ = x.shape
+        # Each input pixel adds a kernel of taps to the output. In tiles of stride × stride pixels that is `reach`
+        # tiles a side: their sums over shifted copies need no scattering, whose order would be left to chance.
+        reach = -(-kernel // stride)
+        weight = F.pad(weight, (0, reach * stride - kernel) * 2)
+        taps = x.permute(0, 2, 3, 1).reshape(-1, channels) @ _by_taps(weight).t()  # (B h h, (reach stride)²)
+        taps = taps.view(batch, height, height, reach, stride, reach, stride)
+        out = torch.zeros((), dtype=x.dtype, device=x.device)
+        for i, row in enumerate(taps.unbind(3)):
+            for j, tile in enumerate(row.unbind(4)):  # (B, h, h, stride, stride)
+                out = out + F.pad(tile, (0, 0, 0, 0, j, reach - 1 - j, i, reach - 1 - i))
+        side = (height + reach - 1) * stride
+        out = out.transpose(2, 3).reshape(batch, 1, side, side)
+        wanted = (height - 1) * stride - 2 * padding + kernel + output_padding
+        return F.pad(out, (-padding, wanted + padding - side) * 2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, weight = ctx.saved_tensors
+        patches = _patches(grads[0][:, 0], ctx.conv)  # (B, h, h, k k)
+        by_taps = patches.flatten(0, 2).t() @ x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # (k k, channels)
+        return (patches @ _by_taps(weight)).permute(0, 3, 1, 2), by_taps.t().reshape(weight.shape), None, None
 
 
 class QuickConvTranspose2d(nn.ConvTranspose2d):
@@ -111,24 +158,8 @@ class QuickConvTranspose2d(nn.ConvTranspose2d):
         """x: (B, in_channels, h, h) → (B, out_channels, H, H)."""
         if self.out_channels > 1 or not _by_products(x):
             return super().forward(x, output_size)
-        batch, _, height, _ = x.shape
-        kernel, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
-        assert isinstance(padding, int)
-        # Each input pixel adds a kernel of taps to the output. In tiles of stride × stride pixels that is `reach`
-        # tiles a side: their sums over shifted copies need no scattering, whose order would be left to chance.
-        reach = -(-kernel // stride)
-        weight = F.pad(self.weight, (0, reach * stride - kernel) * 2)
-        taps = F.linear(x.permute(0, 2, 3, 1), _by_taps(weight))  # (B, h, h, (reach stride)²)
-        taps = taps.view(batch, height, height, reach, stride, reach, stride)
-        out = torch.zeros((), device=x.device)
-        for i, row in enumerate(taps.unbind(3)):
-            for j, tile in enumerate(row.unbind(4)):  # (B, h, h, stride, stride)
-                out = out + F.pad(tile, (0, 0, 0, 0, j, reach - 1 - j, i, reach - 1 - i))
-        side = (height + reach - 1) * stride
-        out = out.transpose(2, 3).reshape(batch, 1, side, side)
         assert self.bias is not None
-        wanted = (height - 1) * stride - 2 * padding + kernel + self.output_padding[0]
-        return F.pad(out, (-padding, wanted + padding - side) * 2) + self.bias
+        return _ToOneChannel.apply(x, self.weight, _conv(self), self.output_padding[0]) + self.bias
 
 
 class _DropAndActivate(torch.autograd.Function):
