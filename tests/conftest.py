@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that share the tests, and so the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import nbformat
 import pytest
 import torch
@@ -85,8 +88,12 @@ def small():
 
 @pytest.fixture(scope="session")
 def smoke_results(tmp_path_factory):
-    """A results folder in which experiments of the smoke profile are trained as they are asked for, once."""
-    return tmp_path_factory.mktemp("smoke-results")
+    """A results folder in which experiments of the smoke profile are trained as they are asked for, once.
+
+    Processes that share the tests share it, too.
+    """
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "smoke-results"
 
 
 @pytest.fixture
