@@ -3,8 +3,6 @@ PYTHON ?= python3
 PROFILE ?= report
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests.
-SHARED := --numprocesses auto --maxprocesses 4 --dist worksteal
 READY := $(VENV)/ready
 
 .PHONY: help setup data book test faults lint retrain bench serve clean
@@ -30,7 +28,7 @@ book: $(READY)  ## execute the chapters and render the book (PROFILE=report, qui
 	@$(BIN)/aelib book --profile $(PROFILE)
 
 test: $(READY)  ## the tests
-	$(BIN)/python -m pytest $(SHARED)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 faults: $(READY)  ## a dozen times each: what is killed, full, damaged or wrong; writes the table of the book
 	AELIB_NO_SKIP=1 AELIB_FAULTS=12 $(BIN)/python -m pytest -m faults

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aelib import checkpoints
@@ -14,6 +14,7 @@ plain = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(plain)
 def test_plain_values_come_back(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("checkpoint") / "checkpoint"

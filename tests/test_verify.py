@@ -26,7 +26,7 @@ def intact(smoke_results):
 @pytest.fixture
 def results(intact, tmp_path, monkeypatch):
     folder = tmp_path / "results"
-    shutil.copytree(intact, folder)
+    shutil.copytree(intact, folder, ignore=shutil.ignore_patterns(".*"))  # where another process may just tidy up
     monkeypatch.setenv("AELIB_RESULTS", str(folder))
     monkeypatch.setattr(runs, "ROOT", tmp_path)  # where no book is built
     return folder / "smoke"

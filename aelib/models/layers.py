@@ -91,13 +91,13 @@ def _patches(images: Tensor, conv: Conv) -> Tensor:
     By strides: `unfold` would have the compiler compute a pixel again for each patch that it is in.
     """
     padded = F.pad(images, (conv.padding,) * 4).contiguous()
-    batch, side, width = padded.shape
-    h = (side - conv.kernel) // conv.stride + 1
-    size, strides = (batch, h, h, conv.kernel, conv.kernel), (side * width, conv.stride * width, conv.stride, width, 1)
-    return padded.as_strided(size, strides).flatten(3)
+    batch, side, _ = padded.shape
+    h = conv_size(images.shape[-1], conv)
+    strides = (side * side, conv.stride * side, conv.stride, side, 1)
+    return padded.as_strided((batch, h, h, conv.kernel, conv.kernel), strides).flatten(3)
 
 
-def _conv(layer: nn.Conv2d | nn.ConvTranspose2d) -> Conv:
+def _arithmetic(layer: nn.Conv2d | nn.ConvTranspose2d) -> Conv:
     assert isinstance(layer.padding[0], int)
     return Conv(layer.kernel_size[0], layer.stride[0], layer.padding[0])
 
@@ -107,7 +107,7 @@ class QuickConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, in_channels, H, W) → (B, out_channels, h, h)."""
-        conv = _conv(self)
+        conv = _arithmetic(self)
         if self.in_channels == 1 and _by_products(x):
             out = _patches(x[:, 0], conv) @ _by_taps(self.weight)  # (B, h, h, out_channels)
             assert self.bias is not None
@@ -132,7 +132,7 @@ class _ToOneChannel(torch.autograd.Function):
         # tiles a side: their sums over shifted copies need no scattering, whose order would be left to chance.
         reach = -(-kernel // stride)
         weight = F.pad(weight, (0, reach * stride - kernel) * 2)
-        taps = x.permute(0, 2, 3, 1).reshape(-1, channels) @ _by_taps(weight).t()  # (B h h, (reach stride)²)
+        taps = x.permute(0, 2, 3, 1).reshape(-1, channels) @ weight.flatten(1)  # (B h h, (reach stride)²)
         taps = taps.view(batch, height, height, reach, stride, reach, stride)
         out = torch.zeros((), dtype=x.dtype, device=x.device)
         for i, row in enumerate(taps.unbind(3)):
@@ -147,8 +147,9 @@ class _ToOneChannel(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight = ctx.saved_tensors
         patches = _patches(grads[0][:, 0], ctx.conv)  # (B, h, h, k k)
-        by_taps = patches.flatten(0, 2).t() @ x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # (k k, channels)
-        return (patches @ _by_taps(weight)).permute(0, 3, 1, 2), by_taps.t().reshape(weight.shape), None, None
+        of_x = (patches @ weight.flatten(1).t()).permute(0, 3, 1, 2)
+        of_weight = patches.flatten(0, 2).t() @ x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # (k k, channels)
+        return of_x, of_weight.t().reshape(weight.shape), None, None
 
 
 class QuickConvTranspose2d(nn.ConvTranspose2d):
@@ -159,7 +160,7 @@ class QuickConvTranspose2d(nn.ConvTranspose2d):
         if self.out_channels > 1 or not _by_products(x):
             return super().forward(x, output_size)
         assert self.bias is not None
-        return _ToOneChannel.apply(x, self.weight, _conv(self), self.output_padding[0]) + self.bias
+        return _ToOneChannel.apply(x, self.weight, _arithmetic(self), self.output_padding[0]) + self.bias
 
 
 class _DropAndActivate(torch.autograd.Function):
