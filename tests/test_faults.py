@@ -23,6 +23,7 @@ import torch
 from conftest import ROOT, lacking
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_book import second_chapter
 from test_study import SMALL, TINY
 from test_study import outcome as trials_of
 
@@ -190,17 +191,20 @@ def test_two_fetches_at_once(python, tmp_path, four_files):
     tried("Two processes fetch the data", "both at once", TIMES, "both have it")
 
 
-def test_a_chapter_that_is_killed(python, small_book):
+def test_chapters_that_are_killed(python, small_book):
+    """Two, which are executed at once."""
+    second_chapter(small_book, "import time\ntime.sleep(1)\nprint('the other')")
     before = f"runs.ROOT = Path({str(small_book)!r}); book._render = lambda *_: book.Line('', '', 0.0)"
     command = program("book", "--profile", "smoke", before=before)
     built = small_book / "_build"
 
     def outputs() -> str:
-        cells = nbformat.read(built / "executed/smoke/chapter.ipynb", as_version=4).cells
+        paths = [built / f"executed/smoke/{name}.ipynb" for name in ("chapter", "other")]
+        cells = [cell for path in paths for cell in nbformat.read(path, as_version=4).cells]
         return re.sub("<dc:date>.*?</dc:date>", "", json.dumps([cell.get("outputs") for cell in cells]))
 
     hits = strike(lambda: python(command), outputs, lambda: shutil.rmtree(built))
-    tried("The execution of a chapter is killed", HOW, hits, "started again, it ends with the same outputs")
+    tried("The execution of two chapters at once is killed", HOW, hits, "started again, it ends with the same outputs")
 
 
 def test_a_build_that_is_killed(python, small_book):
