@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -67,8 +68,10 @@ def test_a_stored_run_is_read_without_waiting_for_lightning(run):
 
 def test_asked_for_twice_it_is_trained_once(run, monkeypatch):
     monkeypatch.setattr(experiments, "_make", lambda *_, **__: pytest.fail("it is trained again"))
+    start = time.perf_counter()
     again = experiments.obtain("convolutional", profile="smoke", folder=run.path.parent.parent)
     assert again.checksum == run.checksum
+    assert time.perf_counter() - start < 2
 
 
 def test_trained_again_it_has_the_same_bits(run, tmp_path):

@@ -180,7 +180,7 @@ def test_a_picture_takes_less_than_a_frame(network_page):
         });
     }""")
     print(f"first pass {milliseconds[0]:.1f} ms, then a median of {np.median(milliseconds[10:]):.1f} ms")
-    assert min(milliseconds[10:]) < 30, "whatever else the machine does"
+    assert np.median(milliseconds[10:]) < 30
 
 
 class Visit:
