@@ -295,7 +295,7 @@ class _ByIndex(Dataset):
         return images.float().div_(255) if images.dtype == torch.uint8 else images, self.labels[indices]
 
 
-class _Batches(Sampler[Tensor]):
+class Batches(Sampler[Tensor]):
     """Index batches; with a seed, shuffled anew each epoch, as a function of seed and epoch alone.
 
     A run that is resumed at epoch 7 therefore sees the very batches of one that was never interrupted.
@@ -373,7 +373,7 @@ class GarmentLoaders:
         return DataLoader(
             _ByIndex(images, labels),
             batch_size=None,
-            sampler=_Batches(indices.to(images.device), size, seed),
+            sampler=Batches(indices.to(images.device), size, seed),
             # Of its own: the default one would draw from the global stream.
             generator=torch.Generator(),
         )

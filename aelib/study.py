@@ -400,7 +400,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
     except training.Diverged as error:
         reason = str(error)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not training.out_of_memory(error):
             raise
         reason = "out of memory"
     seconds = before + time.perf_counter() - began
@@ -424,11 +424,6 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
 
 
 STATES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # On a CPU, torch reports it as a plain RuntimeError.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _say(line: str) -> None:

@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,7 @@ from pytorch_lightning.tuner import Tuner
 from torch import Tensor
 
 from aelib import checkpoints
-from aelib.data import GarmentLoaders, epoch_seed
+from aelib.data import Batches, GarmentLoaders, epoch_seed
 from aelib.errors import AelibError
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
 from aelib.models import Model
@@ -47,26 +47,30 @@ class Engine:
     bf16: bool
     compiled: bool
 
+    @property
+    def graphed(self) -> bool:
+        """Whether a training step is launched as one CUDA graph."""
+        return self.device == "cuda"
+
 
 COMPILE_FROM_STEPS = 3000
 """Compilation costs about 25 s on two cores and saves 9 to 19 ms a step: it pays from here on."""
 
 
-COMPILER_OPTIONS: dict[str, dict[str, str | int | bool | Callable]] = {
-    "cpu": {"fallback_random": True},
-    "cuda": {"triton.cudagraphs": True},
-}
-"""By device. On a processor: PyTorch's own random numbers, the compiler's take longer. On a GPU: the forward pass, and
-the backward, launched as one CUDA graph each."""
+COMPILER_OPTIONS: dict[str, str | int | bool | Callable] = {"fallback_random": True}
+"""PyTorch's own random numbers: on a processor, the compiler's take longer."""
 
 
 def choose_engine(steps: int) -> Engine:
     """The quickest engine here for a training of at most `steps` steps.
 
-    Validation and test always run in float32, uncompiled: a metric does not depend on the engine.
+    Validation runs uncompiled and without bfloat16, and what is measured after a training runs on a processor, in
+    float32: a metric does not depend on the engine.
     """
     if torch.cuda.is_available() and _gpu_has_room():
-        return Engine("cuda", torch.cuda.is_bf16_supported(), steps >= COMPILE_FROM_STEPS and _has_compiler())
+        # What a step computes takes a GPU less time than its kernels take to launch, whatever the precision, and a
+        # graph of them saves most of what compilation would, without its half minute.
+        return Engine("cuda", bf16=False, compiled=False)
     # Large products in bf16 are quicker than in float32 with AMX, seven times, and with the AVX-512 of AMD, which alone
     # comes with SSE4a, twice; with that of Intel they take twice as long, and emulated far longer.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -123,6 +127,16 @@ class Diverged(AelibError):
     """The losses of a training are no longer numbers."""
 
 
+class OutOfMemory(AelibError, MemoryError):
+    """A training does not fit into the memory of the GPU."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that there is no memory left; on a processor, PyTorch reports it as a plain RuntimeError."""
+    words = ("can't allocate memory", "CUDA error: out of memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(each in str(error) for each in words)
+
+
 @dataclass(frozen=True)
 class LearningRateCurve:
     """What the learning-rate finder saw (Figure 13), and what it suggests.
@@ -174,8 +188,20 @@ class _Training(pl.LightningModule):
         # digits, and a resumed training would start again with the first ones.
         self._training_losses = model.losses
         if engine.compiled:
-            options = COMPILER_OPTIONS[engine.device]
-            self._training_losses = torch.compile(model.losses, dynamic=False, options=options)
+            self._training_losses = torch.compile(model.losses, dynamic=False, options=COMPILER_OPTIONS)
+
+    def on_train_start(self) -> None:
+        # The checkpoint may come from another device. Only where the optimiser is "capturable", the number of its step
+        # is kept on the GPU, where a graph can change it.
+        gpu = self.device.type == "cuda"
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group |= {"capturable": gpu} if "capturable" in group else {}
+            for parameter, state in optimizer.state.items():
+                state |= {
+                    name: value.to("cpu" if name == "step" and not gpu else parameter.device)
+                    for name, value in state.items()
+                }
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
@@ -195,7 +221,8 @@ class _Training(pl.LightningModule):
         # Lightning's own means over an epoch take a third of the time of its loop.
         sums = self._sums[stage]
         for name, term in terms.items():
-            sums[name] = sums.get(name, 0) + term.detach().double().sum()
+            total = term.detach().double().sum()
+            sums.setdefault(name, torch.zeros_like(total)).add_(total)
         self._counts[stage] += len(terms["loss"])
 
     def on_validation_epoch_end(self) -> None:
@@ -207,7 +234,9 @@ class _Training(pl.LightningModule):
     def _tell(self, stage: str) -> None:
         """Hand Lightning the mean of each term over the epoch, and begin anew."""
         self.log_dict({f"{stage}_{name}": total / self._counts[stage] for name, total in self._sums[stage].items()})
-        self._sums[stage], self._counts[stage] = {}, 0
+        self._counts[stage] = 0
+        for total in self._sums[stage].values():
+            total.zero_()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -231,8 +260,123 @@ class _Training(pl.LightningModule):
         self._compiled_step()
 
 
+class _GraphedTraining(_Training):
+    """The same on a GPU, where a step takes less time than Lightning's loop around it.
+
+    To Lightning, an epoch is one batch. Within it, all that a step launches, from picking its images to the optimiser,
+    is recorded once as a CUDA graph, and an epoch is as many launches of that graph; the validation is a single one.
+    """
+
+    def __init__(self, model: Model, config: TrainingConfig, engine: Engine, seed: int, data: GarmentLoaders) -> None:
+        super().__init__(model, config, engine, seed)
+        self.automatic_optimization = False
+        self._batches = {"train": data.train_dataloader(), "validation": data.val_dataloader()}
+        self._launch: dict[str, Callable[[], None]] = {}
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        sampler = self._batches["train"].sampler
+        assert isinstance(sampler, Batches)
+        sampler.set_epoch(self.current_epoch)
+        batches = [*sampler]
+        whole = [each for each in batches if len(each) == sampler.size]
+        if whole and "train" not in self._launch:
+            self._next = torch.zeros(1, dtype=torch.long, device=self.device)
+            self._order = torch.stack(whole)  # (steps, size)
+            self._launch["train"] = _recorded(self._numbered_step, self._state)
+            self._counts["train"] = 0
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))  # recording has drawn some
+        if whole:
+            self._order.copy_(torch.stack(whole))
+            self._next.zero_()
+        for indices in batches:
+            if len(indices) == sampler.size:
+                self._launch["train"]()
+            else:
+                self._step(indices)  # the odd last one, by itself
+        self._counts["train"] = sum(map(len, batches))
+
+    def _numbered_step(self) -> None:
+        """A step on the batch whose number is `_next`, and on to the next one."""
+        self._step(self._order.index_select(0, self._next)[0])
+        self._next.add_(1).remainder_(len(self._order))
+
+    def _step(self, indices: Tensor) -> None:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        loss = super().training_step(self._batches["train"].dataset[indices], 0)
+        optimizer.zero_grad()  # to None: a graph's gradients have their own place
+        loss.backward()
+        optimizer.step()
+
+    def _state(self) -> list[Tensor]:
+        """All tensors that a step changes."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        kept = [value for state in optimizer.state.values() for value in state.values()]
+        return [*self.model.parameters(), *self.model.buffers(), *self._sums["train"].values(), self._next, *kept]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if "validation" not in self._launch:
+            self._launch["validation"] = _recorded(self._validate, lambda: [*self._sums["validation"].values()])
+        self._launch["validation"]()
+        self._counts["validation"] = sum(map(len, self._batches["validation"].sampler))
+
+    def _validate(self) -> None:
+        for batch in self._batches["validation"]:
+            super().validation_step(batch, 0)
+
+
+def _recorded(work: Callable[[], None], state: Callable[[], list[Tensor]]) -> Callable[[], None]:
+    """What launches, as one CUDA graph, all that `work` does on the GPU; leaves `state` as it was.
+
+    Args:
+        state: gives the tensors that `work` changes; those that it makes when it is called first are zeros before.
+
+    Raises:
+        AelibError: `work` waits for the GPU, which a graph cannot.
+    """
+    before = [
+        (tensor, tensor.detach().clone()) for tensor in state()
+    ]  # with the tensors, so that none takes another's id
+    launch = _graph(work)
+    values = {id(tensor): value for tensor, value in before}
+    with torch.no_grad():
+        for tensor in state():
+            tensor.copy_(values.get(id(tensor), torch.zeros((), device=tensor.device)))
+    return launch
+
+
+def _graph(work: Callable[[], None]) -> Callable[[], None]:
+    """`work` as a CUDA graph, after it has been done some times."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # as PyTorch advises: what is made and chosen at a first call is not for the graph
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph):
+            work()
+    except RuntimeError as error:
+        # PyTorch would stay on the stream of the recording, with a generator that waits for its end.
+        torch.cuda.set_stream(here)
+        torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(torch.Generator("cuda"))
+        if out_of_memory(error):
+            raise
+        raise AelibError(
+            f"a step of this model waits for the GPU, and so cannot be recorded as a CUDA graph "
+            f"({str(error).splitlines()[0]}): compute without reading numbers from tensors"
+        ) from error
+    return graph.replay
+
+
+SAVE_EVERY = 1.0
+"""Seconds between two checkpoints, at least: on a GPU, writing one takes as long as an epoch."""
+
+
 class _Recorder(Checkpoint):
-    """Keeps the history and the best weights, and writes a checkpoint after every epoch.
+    """Keeps the history and the best weights, and writes a checkpoint after an epoch.
 
     A `Checkpoint` callback runs after early stopping has made up its mind, so that what is written is whole.
     """
@@ -246,6 +390,7 @@ class _Recorder(Checkpoint):
         self.best_weights: dict[str, Tensor] = {}
         self.curve: LearningRateCurve | None = None
         self._started = 0.0
+        self._saved = -SAVE_EVERY
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
@@ -259,11 +404,15 @@ class _Recorder(Checkpoint):
             not self.best_epoch or row["validation_loss"] < self.rows[self.best_epoch - 1]["validation_loss"]
         ):
             self.best_epoch = int(row["epoch"])
-            self.best_weights = {name: value.cpu().clone() for name, value in pl_module.model.state_dict().items()}
+            self.best_weights = {name: value.clone() for name, value in pl_module.model.state_dict().items()}
         if self.picture is not None:
             self.pictures.append(render(pl_module.model, self.picture.to(pl_module.device)))
-        self.seconds.append(time.perf_counter() - self._started)
-        trainer.save_checkpoint(self.path)
+        now = time.perf_counter()
+        self.seconds.append(now - self._started)
+        done = trainer.should_stop or row["epoch"] == trainer.max_epochs
+        if done or now - self._saved >= SAVE_EVERY:
+            trainer.save_checkpoint(self.path)
+            self._saved = time.perf_counter()
         if self.watch:
             self.watch(self.rows, self.seconds)
 
@@ -364,8 +513,8 @@ def fit(
 ) -> History:
     """Train `model` until the validation loss no longer falls; leaves the best epoch's weights in it.
 
-    Writes `folder/checkpoint` after every epoch and goes on from it where it is there: a training that was killed
-    and started again ends with the same bits as one that was not.
+    Writes `folder/checkpoint` after an epoch, once a second at most, and goes on from it where it is there: a training
+    that was killed and started again ends with the same bits as one that was not.
 
     Args:
         picture: (1, 1, 28, 28), in [0, 1]: an image whose reconstruction is kept after every epoch.
@@ -375,7 +524,9 @@ def fit(
 
     Raises:
         Diverged: the losses are no longer numbers.
-        AelibError: the checkpoint is damaged, or a batch is too small for the model.
+        OutOfMemory: the memory of the GPU is full.
+        AelibError: the checkpoint is damaged, a batch is too small for the model, or the model cannot be trained on a
+            GPU.
     """
     _keep_freed_memory()
     split = data.config
@@ -389,8 +540,50 @@ def fit(
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
-    module = _Training(model, config, engine, seed)
+    try:
+        with _arithmetic(engine.device):
+            return _fit(model, data, config, engine, seed=seed, folder=folder, picture=picture, watch=watch)
+    except RuntimeError as error:
+        if engine.device == "cpu" or not out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            "the memory of the GPU is full: free it, or train on the processor, with CUDA_VISIBLE_DEVICES= before the "
+            "command; what is done is kept"
+        ) from error
+
+
+@contextlib.contextmanager
+def _arithmetic(device: str) -> Iterator[None]:
+    """On a GPU: products in TF32, of convolutions and of matrices alike, by algorithms that repeat themselves."""
+    if device == "cpu":
+        yield
+        return
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _fit(
+    model: Model,
+    data: GarmentLoaders,
+    config: TrainingConfig,
+    engine: Engine,
+    *,
+    seed: int,
+    folder: Path,
+    picture: Tensor | None,
+    watch: Callable[[list[dict[str, float]], list[float]], None] | None,
+) -> History:
+    """What `fit` does, with an engine."""
     data = data.on(engine.device)
+    loaders: tuple[Any, Any] = (data.train_dataloader(), data.val_dataloader())
+    module = _Training(model, config, engine, seed)
+    if engine.graphed:
+        module, loaders = _GraphedTraining(model, config, engine, seed, data), ([0], [0])  # an epoch is one batch
     path = folder / "checkpoint"
     recorder = _Recorder(path, picture, watch)
     stopping = EarlyStopping("validation_loss", patience=config.patience, min_delta=config.min_delta)
@@ -412,12 +605,7 @@ def fit(
         module.learning_rate = recorder.curve.suggestion
     if not finished:
         try:
-            trainer.fit(
-                module,
-                data.train_dataloader(),
-                data.val_dataloader(),
-                ckpt_path=path if path.exists() else None,
-            )
+            trainer.fit(module, *loaders, ckpt_path=path if path.exists() else None)
         except SystemExit:
             # Lightning turns Ctrl-C into an exit; a SIGTERM stays one.
             if trainer.interrupted:

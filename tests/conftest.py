@@ -14,12 +14,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # more than one, or nothing would show that their order decides no bit.
     os.environ |= {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 
-import nbformat
 import pytest
 import torch
 import yaml
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from playwright.sync_api import sync_playwright
 
 from aelib import data, runs, synthetic
 from aelib.data import GarmentLoaders, SplitConfig
@@ -66,6 +63,8 @@ def chromium():
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not found:
         lacking("Chromium (Debian: chromium)")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         quiet = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
         root = ["--no-sandbox"] if os.getuid() == 0 else []
@@ -138,6 +137,8 @@ def idx_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def small_book(tmp_path):
     """One page and one chapter, which reads a run."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+
     root = tmp_path / "ein Büchlein"
     (root / "book").mkdir(parents=True)
     (root / "requirements.txt").write_text("# comment\na==1\n")
@@ -183,5 +184,8 @@ def some_provenance():
 
 def write(root, cells, name="chapter"):
     """A chapter of the small book."""
+    import nbformat
+    from nbformat.v4 import new_notebook
+
     metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     nbformat.write(new_notebook(cells=cells, metadata=metadata), root / f"book/{name}.ipynb")

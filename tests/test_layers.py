@@ -152,3 +152,13 @@ def test_dropout_and_activation_are_those_of_pytorch(bf16):
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, **({"rtol": 2e-2, "atol": 2e-1} if bf16 else {}))
     assert torch.equal(block.eval()(images), torch.nn.functional.leaky_relu(block[0](images)))
+
+
+def test_instance_norm_by_rows_is_instance_norm():
+    """What a GPU computes in its place: the same output, and the same gradient."""
+    for x in (torch.randn(3, 5, 7, 6), 1e-4 * torch.randn(3, 5, 7, 6) + 1):  # where the variance is far below eps, too
+        x, weights = x.double().requires_grad_(), torch.randn(3, 5, 7, 6).double()
+        found, expected = of_models._by_rows(x, 1e-5), torch.nn.functional.instance_norm(x, eps=1e-5)
+        torch.testing.assert_close(found, expected)
+        gradients = [torch.autograd.grad((each * weights).sum(), x) for each in (found, expected)]
+        torch.testing.assert_close(*gradients)

@@ -184,7 +184,7 @@ def test_compiled_the_gradients_are_the_same(first):
     model = SymmetricAutoencoder(config).train()
     images, labels = torch.rand(16, 1, 28, 28), torch.zeros(16, dtype=torch.long)
     found = []
-    for losses in (model.losses, torch.compile(model.losses, dynamic=False, options=training.COMPILER_OPTIONS["cpu"])):
+    for losses in (model.losses, torch.compile(model.losses, dynamic=False, options=training.COMPILER_OPTIONS)):
         model.zero_grad()
         torch.manual_seed(1)  # the same dropout
         losses(images, labels)["loss"].mean().backward()
@@ -284,12 +284,11 @@ def test_a_training_step_waits_for_no_device(name):
         loss.item()
 
 
-@pytest.mark.parametrize("device", training.COMPILER_OPTIONS)
-def test_the_compiler_knows_its_options(device):
+def test_the_compiler_knows_its_options():
     """It refuses unknown ones when it is asked, before it compiles anything."""
-    torch.compile(torch.nn.Identity(), options=training.COMPILER_OPTIONS[device])
+    torch.compile(torch.nn.Identity(), options=training.COMPILER_OPTIONS)
     with pytest.raises(RuntimeError, match="Unexpected optimization option"):
-        torch.compile(torch.nn.Identity(), options=training.COMPILER_OPTIONS[device] | {"no_such": True})
+        torch.compile(torch.nn.Identity(), options=training.COMPILER_OPTIONS | {"no_such": True})
 
 
 @pytest.mark.parametrize("free", [None, 10 * 2**20, 2**34])
@@ -341,3 +340,47 @@ def test_a_processor_without_bf16_trains_in_float32(monkeypatch, small, tmp_path
     history = training.fit(model, small, TrainingConfig(max_epochs=1), seed=0, folder=tmp_path)
     assert not history.engine.bf16
     assert history.rows[0]["validation_loss"] < 1
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """An epoch is one batch to Lightning, as on a GPU; what would be recorded there is done anew each time."""
+
+    def done_and_kept(work):
+        for _ in range(4):  # as many times as `_graph` does it
+            work()
+        return work
+
+    monkeypatch.setattr(training, "_graph", done_and_kept)
+    monkeypatch.setattr(Engine, "graphed", True)
+
+
+@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+def test_an_epoch_in_one_go_is_the_same_epoch(optimizer, tmp_path, request):
+    """With an odd last batch, the finder's rate, and a picture after each epoch."""
+    split = SplitConfig(train=64 * 3 + 40, validation=64, test=100, batch_size=64)
+    loaders = GarmentLoaders(synthetic.garments(400, 100), split, seed=1)
+    options = {"optimizer": optimizer, "max_epochs": 3, "learning_rate": None}
+    expected = digest(*train(loaders, tmp_path / "by Lightning's loop", **options))
+    request.getfixturevalue("as_on_a_gpu")
+    assert digest(*train(loaders, tmp_path / "in one go", **options)) == expected
+
+
+def test_an_epoch_in_one_go_with_running_statistics(small, tmp_path, request):
+    """What batch norm keeps is as if nothing had been rehearsed."""
+    found = []
+    for folder in ("by Lightning's loop", "in one go"):
+        (tmp_path / folder).mkdir()
+        torch.manual_seed(0)
+        model = EXPERIMENTS["cnn"].model_class(EXPERIMENTS["cnn"].model)
+        fit(model, small, TrainingConfig(max_epochs=1), seed=0, folder=tmp_path / folder)
+        found.append(model.state_dict())
+        request.getfixturevalue("as_on_a_gpu")
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_epochs_in_one_go_are_resumed_with_the_same_bits(small, tmp_path, as_on_a_gpu, monkeypatch):
+    undisturbed = digest(*train(small, tmp_path / "a", max_epochs=4))
+    for epochs in (1, 3, 4):
+        found = digest(*train(small, tmp_path / "b", max_epochs=epochs))
+    assert found == undisturbed
