@@ -26,8 +26,7 @@ import torch
 import yaml
 from sklearn.manifold import TSNE
 from torch.utils.data import DataLoader, Subset
-from torch.utils.flop_counter import FlopCounterMode
-from way import SPLIT, Plain, ask, corruption, garments, spawn, told
+from way import SPLIT, Plain, ask, corruption, flops, garments, spawn, told
 
 from aelib import book, experiments, latent, runs
 from aelib.corruption import Corruption
@@ -181,15 +180,6 @@ def training(name: str, turns: int, seeds: int, ceiling: float) -> Row:
         start=(start["plain"], start["aelib"]),
         whole=seconds["plain"] / seconds["aelib"],
     )
-
-
-def flops(name: str) -> float:
-    """Floating-point operations of one training step, an image."""
-    experiment = experiments.EXPERIMENTS[name]
-    model = experiment.model_class(experiment.model).train()
-    with FlopCounterMode(display=False) as counter:
-        model.losses(torch.rand(64, 1, 28, 28), torch.zeros(64, dtype=torch.long))["loss"].mean().backward()
-    return counter.get_total_flops() / 64
 
 
 def batches(turns: int) -> Row:

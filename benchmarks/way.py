@@ -22,16 +22,17 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 from aelib import data, experiments, synthetic, training
 from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.errors import AelibError
 from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, features_of
-from aelib.models.layers import DroppingLeakyReLU, QuickConv2d, QuickConvTranspose2d
+from aelib.models.layers import DroppingLeakyReLU, QuickConv2d, QuickConvTranspose2d, _InstanceNorm
 
-SPLIT = SplitConfig(train=12_800, validation=2_200, test=2_000)
-"""A quarter of an epoch of the report."""
+SPLIT = SplitConfig() if torch.cuda.is_available() else SplitConfig(train=12_800, validation=2_200, test=2_000)
+"""A quarter of the report's epoch; all of it where a GPU makes it short."""
 
 
 def spawn(way: str, name: str, seed: int, threads: int | None = None, compiled: Path | None = None) -> subprocess.Popen:
@@ -64,6 +65,16 @@ def told(process: subprocess.Popen) -> dict[str, float]:
     if not line:
         raise SystemExit(f"{process.args} ended with status {process.wait()}")
     return json.loads(line)
+
+
+def flops(name: str) -> float:
+    """Floating-point operations of one training step, an image."""
+    experiment = experiments.EXPERIMENTS[name]
+    model = experiment.model_class(experiment.model).train()
+    inputs = torch.rand(64, experiment.model.features) if experiment.source else torch.rand(64, 1, 28, 28)
+    with FlopCounterMode(display=False) as counter:
+        model.losses(inputs, torch.zeros(64, dtype=torch.long))["loss"].mean().backward()
+    return counter.get_total_flops() / 64
 
 
 def garments() -> Garments:
@@ -123,7 +134,11 @@ def as_pytorch_has_it(model: Model) -> None:
         for name, layer in parent.named_children():
             if isinstance(layer, DroppingLeakyReLU):
                 setattr(parent, name, nn.Sequential(nn.Dropout(layer.dropout), nn.LeakyReLU()))
-            for ours, theirs in ((QuickConv2d, nn.Conv2d), (QuickConvTranspose2d, nn.ConvTranspose2d)):
+            for ours, theirs in (
+                (QuickConv2d, nn.Conv2d),
+                (QuickConvTranspose2d, nn.ConvTranspose2d),
+                (_InstanceNorm, nn.InstanceNorm2d),
+            ):
                 if isinstance(layer, ours):
                     layer.__class__ = theirs
     model.requires_grad_(True)
@@ -215,13 +230,17 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
         )
         whole = Plain(images.train_images, images.train_labels)
         train = Subset(whole, loaders.train_indices.tolist())
+        workers = {"num_workers": os.cpu_count() or 1, "persistent_workers": True} if way == "workers" else {}
         tutorials = (
-            DataLoader(Corrupted(train) if isinstance(model, DenoisingAutoencoder) else train, 256, shuffle=True),
-            DataLoader(Subset(whole, loaders.validation_indices.tolist()), 500),
+            DataLoader(
+                Corrupted(train) if isinstance(model, DenoisingAutoencoder) else train, 256, shuffle=True, **workers
+            ),
+            DataLoader(Subset(whole, loaders.validation_indices.tolist()), 500, **workers),
         )
         trainer = pl.Trainer(
             max_epochs=1000,
-            accelerator="cpu",
+            accelerator="auto",
+            devices=1,
             default_root_dir=folder,
             callbacks=[Turns()],
             logger=False,
