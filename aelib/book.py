@@ -33,7 +33,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import experiments, explorer, figures, pages, runs
+from aelib import cores, experiments, explorer, figures, pages, runs
 from aelib.errors import AelibError
 
 
@@ -321,8 +321,8 @@ def _execute(
         "AELIB_RUNS_READ": str(log),
         # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
         "PYTHONWARNINGS": "ignore:IProgress not found",
-        # Threads that wait give way to the other chapter's: where they do not, two trainings at once take for ever.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        # With more threads than cores, two trainings at once would take for ever.
+        "OMP_NUM_THREADS": str(cores.asked() or max(1, cores.available() // AT_ONCE)),
     }
 
     class Kernel(AsyncKernelManager):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import latent, runs
+from aelib import cores, latent, runs
 from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.errors import AelibError, a_seed, known
 from aelib.hyperparameters import TrainingConfig
@@ -346,6 +346,7 @@ def _make(
         **code,
         "data": garments.name,
         "engine": asdict(history.engine),
+        "threads": history.threads,
         "training_seconds": round(sum(history.seconds), 1),
         "seconds_per_epoch": round(float(np.median(history.seconds)), 2),
         "peak_memory_bytes": training.peak_memory(),
@@ -483,7 +484,7 @@ def repeats() -> dict[str, bool]:
     from aelib import training
 
     profile = PROFILES["smoke"]
-    garments = profile.garments()
+    garments, threads = profile.garments(), [[0, cores.choose()]]
 
     def train(folder: Path, most: int = 3) -> dict[str, Tensor]:
         def watch(rows: list[dict[str, float]], _: list[float]) -> None:
@@ -493,7 +494,7 @@ def repeats() -> dict[str, bool]:
         torch.manual_seed(0)
         model = SymmetricAutoencoder()
         loaders = GarmentLoaders(garments, profile.split)
-        training.fit(model, loaders, TrainingConfig(max_epochs=2), seed=0, folder=folder, watch=watch)
+        training.fit(model, loaders, TrainingConfig(max_epochs=2), seed=0, folder=folder, watch=watch, threads=threads)
         return model.cpu().state_dict()
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -46,7 +46,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from aelib import runs
+from aelib import cores, runs
 from aelib.data import GarmentLoaders, Garments
 from aelib.errors import AelibError, a_seed, at_least_one
 from aelib.hyperparameters import TrainingConfig
@@ -511,7 +511,7 @@ def _lock(plan: Plan, number: int) -> FileLock | None:
 
 def _share(plan: Plan, workers: int) -> None:
     """Run `workers` processes until the study is finished; one that dies does not stop the others."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, cores.available() // workers)
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_worker, args=(plan, threads)) for _ in range(workers)]
     for process in processes:

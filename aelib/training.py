@@ -32,7 +32,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.tuner import Tuner
 from torch import Tensor
 
-from aelib import checkpoints
+from aelib import checkpoints, cores
 from aelib.data import Batches, GarmentLoaders, epoch_seed
 from aelib.errors import AelibError
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
@@ -163,6 +163,7 @@ class History:
         pictures: (epochs, 28, 28), uint8: the model's output for one image after each epoch; empty without.
         seconds: wall-clock time of each epoch, those before it was resumed included.
         engine: what the training ran on.
+        threads: from which step on (from 0) it had how many threads, as pairs; their number decides the last digits.
         curve: the learning-rate finder's, where it was asked.
     """
 
@@ -171,15 +172,49 @@ class History:
     pictures: Tensor
     seconds: list[float]
     engine: Engine
+    threads: list[list[int]]
     curve: LearningRateCurve | None
+
+
+class _Share:
+    """The threads of one training: as they were in one that is repeated or resumed, then as cores are idle."""
+
+    def __init__(self, threads: list[list[int]] | None) -> None:
+        self.threads: list[list[int]] = []
+        self._planned, self._load = [*(threads or [[0, cores.choose()]])], cores.Load()
+        # Exactly so many, however busy the machine is.
+        self._fixed = threads is not None or cores.asked() is not None
+
+    def before(self, step: int) -> None:
+        """Take or give up threads before that step."""
+        while self._planned and self._planned[0][0] <= step:
+            self._have(*self._planned.pop(0))
+        if self._fixed or self._load.seconds < cores.WINDOW:
+            return
+        paused = self._load.seconds > 10 * cores.WINDOW  # then what others did meanwhile says nothing
+        room = self._load.room(have := torch.get_num_threads())
+        if room < have and not paused:
+            self._have(step, room)
+
+    def _have(self, step: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.threads.append([step, threads])
+
+    def resume(self, threads: list[list[int]]) -> None:
+        """Go on with as many as the training had."""
+        self.threads = threads
+        torch.set_num_threads(threads[-1][1])
+        self._planned = [each for each in self._planned if each[0] > threads[-1][0]] if self._fixed else []
 
 
 class _Training(pl.LightningModule):
     """Any model of aelib as Lightning wants it."""
 
-    def __init__(self, model: Model, config: TrainingConfig, engine: Engine, seed: int) -> None:
+    def __init__(
+        self, model: Model, config: TrainingConfig, engine: Engine, seed: int, share: _Share | None = None
+    ) -> None:
         super().__init__()
-        self.model, self.config, self.engine, self.seed = model, config, engine, seed
+        self.model, self.config, self.engine, self.seed, self.share = model, config, engine, seed, share
         self.learning_rate = config.learning_rate
         self._sums: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
         self._counts = {"train": 0, "validation": 0}
@@ -207,6 +242,8 @@ class _Training(pl.LightningModule):
         if batch_idx == 0:
             # Dropout and noise depend on seed and epoch alone, so that a resumed run repeats them.
             torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
+        if self.share:
+            self.share.before(self.global_step)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.engine.bf16):
@@ -381,8 +418,8 @@ class _Recorder(Checkpoint):
     A `Checkpoint` callback runs after early stopping has made up its mind, so that what is written is whole.
     """
 
-    def __init__(self, path: Path, picture: Tensor | None, watch: Callable | None) -> None:
-        self.path, self.picture, self.watch = path, picture, watch
+    def __init__(self, path: Path, picture: Tensor | None, watch: Callable | None, share: _Share) -> None:
+        self.path, self.picture, self.watch, self.share = path, picture, watch, share
         self.rows: list[dict[str, float]] = []
         self.seconds: list[float] = []
         self.pictures: list[Tensor] = []
@@ -390,7 +427,7 @@ class _Recorder(Checkpoint):
         self.best_weights: dict[str, Tensor] = {}
         self.curve: LearningRateCurve | None = None
         self._started = 0.0
-        self._saved = -SAVE_EVERY
+        self._saved = float("-inf")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
@@ -419,11 +456,12 @@ class _Recorder(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         names = ("rows", "seconds", "pictures", "best_epoch", "best_weights")
         curve = vars(self.curve) if self.curve else None
-        return {name: getattr(self, name) for name in names} | {"curve": curve}
+        return {name: getattr(self, name) for name in names} | {"curve": curve, "threads": self.share.threads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         curve = state_dict["curve"]
         vars(self).update(state_dict, curve=LearningRateCurve(**curve) if curve else None)
+        self.share.resume(state_dict["threads"])
 
 
 @torch.no_grad()
@@ -510,6 +548,7 @@ def fit(
     folder: Path,
     picture: Tensor | None = None,
     watch: Callable[[list[dict[str, float]], list[float]], None] | None = None,
+    threads: list[list[int]] | None = None,
 ) -> History:
     """Train `model` until the validation loss no longer falls; leaves the best epoch's weights in it.
 
@@ -518,9 +557,10 @@ def fit(
 
     Args:
         picture: (1, 1, 28, 28), in [0, 1]: an image whose reconstruction is kept after every epoch.
-
         watch: called after every epoch, and before a training goes on, with `History.rows` and `History.seconds` so
             far; what it raises ends the training.
+        threads: `History.threads` of a training that this one is to repeat bit for bit. By default it takes the cores
+            that are idle, fewer where others come, or as many as `OMP_NUM_THREADS` says.
 
     Raises:
         Diverged: the losses are no longer numbers.
@@ -540,9 +580,10 @@ def fit(
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
+    before, share = torch.get_num_threads(), _Share(threads)
     try:
         with _arithmetic(engine.device):
-            return _fit(model, data, config, engine, seed=seed, folder=folder, picture=picture, watch=watch)
+            return _fit(model, data, config, engine, share, seed=seed, folder=folder, picture=picture, watch=watch)
     except RuntimeError as error:
         if engine.device == "cpu" or not out_of_memory(error):
             raise
@@ -550,6 +591,8 @@ def fit(
             "the memory of the GPU is full: free it, or train on the processor, with CUDA_VISIBLE_DEVICES= before the "
             "command; what is done is kept"
         ) from error
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
@@ -572,6 +615,7 @@ def _fit(
     data: GarmentLoaders,
     config: TrainingConfig,
     engine: Engine,
+    share: _Share,
     *,
     seed: int,
     folder: Path,
@@ -581,11 +625,12 @@ def _fit(
     """What `fit` does, with an engine."""
     data = data.on(engine.device)
     loaders: tuple[Any, Any] = (data.train_dataloader(), data.val_dataloader())
-    module = _Training(model, config, engine, seed)
+    module = _Training(model, config, engine, seed, share)
     if engine.graphed:
         module, loaders = _GraphedTraining(model, config, engine, seed, data), ([0], [0])  # an epoch is one batch
     path = folder / "checkpoint"
-    recorder = _Recorder(path, picture, watch)
+    share.before(0)
+    recorder = _Recorder(path, picture, watch, share)
     stopping = EarlyStopping("validation_loss", patience=config.patience, min_delta=config.min_delta)
     trainer = _trainer(folder, engine, max_epochs=config.max_epochs, callbacks=[stopping, recorder])
     finished = False
@@ -620,7 +665,9 @@ def _fit(
     model.load_state_dict(recorder.best_weights)
     model.eval()
     pictures = torch.stack(recorder.pictures) if recorder.pictures else torch.empty(0, 28, 28, dtype=torch.uint8)
-    return History(recorder.rows, recorder.best_epoch, pictures, recorder.seconds, engine, recorder.curve)
+    return History(
+        recorder.rows, recorder.best_epoch, pictures, recorder.seconds, engine, share.threads, recorder.curve
+    )
 
 
 def peak_memory() -> int:

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 FLOORS = {
     "errors": 0,
     "checkpoints": 1,
+    "cores": 1,
     "corruption": 1,
     "data": 1,
     "hyperparameters": 1,

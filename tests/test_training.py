@@ -29,13 +29,13 @@ def digest(model, history) -> str:
     return hashlib.sha256(b"".join(content)).hexdigest()
 
 
-def train(loaders, folder, *, seed=3, **options):
+def train(loaders, folder, *, seed=3, threads=None, **options):
     folder.mkdir(exist_ok=True)
     torch.manual_seed(seed)
     model = SymmetricAutoencoder(TINY)
     picture = loaders.garments.test_images[:1].float() / 255
     config = TrainingConfig(**{"max_epochs": 5} | options)
-    return model, fit(model, loaders, config, seed=seed, folder=folder, picture=picture)
+    return model, fit(model, loaders, config, seed=seed, folder=folder, picture=picture, threads=threads)
 
 
 def test_the_same_seed_gives_the_same_bits(small, tmp_path):

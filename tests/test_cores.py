@@ -1,0 +1,121 @@
+"""Cores are shared: a training takes those that are idle, and gives up what others need."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+from test_training import digest, train
+
+from aelib import cores
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Nobody has asked for a number of threads."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Four cores that others keep as busy as `machine.others` says, and this process as `machine.own`."""
+    state = SimpleNamespace(now=0.0, idle=0.0, process=0.0, own=0.0, others=0.0)
+
+    def passes(seconds):
+        state.now += seconds
+        state.process += state.own * seconds
+        state.idle += max(0.0, 4 - state.own - state.others) * seconds
+
+    state.passes = passes
+    monkeypatch.setattr(cores.time, "monotonic", lambda: state.now)
+    monkeypatch.setattr(cores.time, "process_time", lambda: state.process)
+    monkeypatch.setattr(cores.time, "sleep", passes)
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [SimpleNamespace(idle=state.idle / 4)] * 4)
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda self: [0, 1, 2, 3], raising=False)
+    monkeypatch.setattr(cores, "available", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    return state
+
+
+@pytest.mark.parametrize(("others", "threads"), [(0.0, 4), (0.3, 4), (1.0, 3), (1.9, 2), (2.2, 2), (4.0, 1), (9.0, 1)])
+def test_a_training_begins_with_the_cores_that_are_idle(others, threads, machine, free):
+    machine.others = others
+    assert cores.choose() == threads
+
+
+def test_what_the_user_asks_for_is_what_he_gets(machine, monkeypatch):
+    machine.others = 4.0
+    for given, threads in (("3", 3), ("2,1", 2), ("nonsense", 1), ("0", 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert cores.choose() == threads
+
+
+def test_its_own_work_is_not_taken_for_that_of_others(machine):
+    load = cores.Load()
+    machine.own = 4.0
+    machine.passes(5)
+    assert load.others() == pytest.approx(0, abs=1e-9)
+    machine.passes(5)
+    assert load.room(4) == 4
+    machine.own = machine.others = 2.0  # four threads, of which two wait
+    machine.passes(5)
+    assert load.room(4) == 2
+
+
+def test_busy_processes_leave_no_room(free):
+    """With real ones, as many as there are cores."""
+    load = cores.Load()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores.available())]
+    try:
+        while load.seconds < 2:
+            pass
+        assert load.others() > 0.3 * cores.available()
+        assert load.room(cores.available()) <= max(1, cores.available() - 1)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def others_come(monkeypatch, free):
+    """A training begins with two threads, and has room for one alone after some steps."""
+    monkeypatch.setattr(cores, "choose", lambda: 2)
+    monkeypatch.setattr(cores, "WINDOW", 0.0)
+    looks = []
+
+    def room(self, threads):
+        looks.append(threads)
+        return 1 if len(looks) > 7 else threads
+
+    monkeypatch.setattr(cores.Load, "room", room)
+    monkeypatch.setattr(cores.Load, "seconds", 0.0)
+
+
+def test_threads_are_given_up_and_that_is_recorded_and_repeated(others_come, small, tmp_path):
+    before = torch.get_num_threads()
+    model, history = train(small, tmp_path / "disturbed", max_epochs=3)
+    assert history.threads == [[0, 2], [6, 1]]
+    assert torch.get_num_threads() == before
+    model_again, again = train(small, tmp_path / "repeated", max_epochs=3, threads=history.threads)
+    assert again.threads == history.threads
+    assert digest(model, history) == digest(model_again, again)
+
+
+def test_a_resumed_training_keeps_its_threads(others_come, small, tmp_path, monkeypatch):
+    _, undisturbed = train(small, tmp_path / "a", max_epochs=3, threads=[[0, 2]])
+    train(small, tmp_path / "b", max_epochs=1, threads=[[0, 2]])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    _, resumed = train(small, tmp_path / "b", max_epochs=3)
+    assert resumed.threads == [[0, 2]]
+    assert resumed.rows == undisturbed.rows
+
+
+def test_a_pause_is_no_sign_of_others(small, tmp_path, monkeypatch, free):
+    monkeypatch.setattr(cores, "choose", lambda: 2)
+    monkeypatch.setattr(cores.Load, "room", lambda self, threads: 1)
+    monkeypatch.setattr(cores.Load, "seconds", 11 * cores.WINDOW)
+    _, history = train(small, tmp_path, max_epochs=1)
+    assert history.threads == [[0, 2]]
