@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,6 +106,7 @@ def main() -> int:
         *(lambda name=name: [training(name, turns, seeds, max(ceilings.values()))] for name in MODELS),
         lambda: [batches(turns), corruptions(turns), evaluation(turns)],
         lambda: [search(turns)],
+        lambda: shared(1 if options.quick else turns),
         *([] if options.quick else [lambda: [tsne()], books]),
     ]
     for measure in measures:
@@ -244,6 +245,63 @@ def search(turns: int) -> Row:
     return Row(
         "search, 2 workers against 1", "epochs/h", **{way: statistics.median(each) for way, each in speeds.items()}
     )
+
+
+def shared(turns: int) -> list[Row]:
+    """Trainings that share the cores: two at once, against one after the other; one beside busy loops, against alone.
+
+    Each in a process of its own, which chooses its threads; a first epoch of each is not counted.
+    """
+    speeds: dict[str, list[float]] = {way: [] for way in ("alone", "at once", "beside", "joined")}
+    with tempfile.TemporaryDirectory() as compiled:
+
+        def train(count: int) -> float:
+            """Images a second of so many trainings together."""
+            processes = [spawn("aelib", "convolutional", 0, compiled=Path(compiled)) for _ in range(count)]
+            together = [_epoch(processes) for _ in range(2)][-1]
+            for process in processes:
+                process.communicate()
+            return count * SPLIT.train / together
+
+        for _ in range(turns):
+            speeds["alone"].append(train(1))
+            speeds["at once"].append(train(2))
+            with busy(2):
+                speeds["beside"].append(train(1))
+            process = spawn("aelib", "convolutional", 0, compiled=Path(compiled))
+            _epoch([process])
+            with busy(2):
+                _epoch([process])  # in which it gives threads up
+                speeds["joined"].append(SPLIT.train / _epoch([process]))
+            process.communicate()
+    alone, at_once, beside, joined = (statistics.median(each) for each in speeds.values())
+    return [
+        Row("two trainings, one after the other; at once", "images/s", alone, at_once),
+        Row("alone; beside two busy loops", "images/s", alone, beside),
+        Row("alone; two busy loops come", "images/s", alone, joined),
+    ]
+
+
+def _epoch(processes: list[subprocess.Popen]) -> float:
+    """Seconds in which each of them trains for an epoch."""
+    began = time.perf_counter()
+    for process in processes:
+        ask(process)
+    for process in processes:
+        told(process)
+    return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Beside so many processes that do nothing, as fast as they can."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 def tsne() -> Row:
