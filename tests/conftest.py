@@ -3,23 +3,19 @@
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
-import sys
+from collections import Counter
 from pathlib import Path
 from typing import NoReturn
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # One of several processes that share the tests, and so the cores: threads that wait give way to the others'. Still
-    # more than one, or nothing would show that their order decides no bit.
-    os.environ |= {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+# One thread for each process of the tests, of which there are as many as cores: threads that outnumber the cores wait
+# for each other hundreds of times a training step. Tests about the order of threads ask for `two_threads`.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-import nbformat
 import pytest
 import torch
 import yaml
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from playwright.sync_api import sync_playwright
+from processes import Program
 
 from aelib import data, runs, synthetic
 from aelib.data import GarmentLoaders, SplitConfig
@@ -53,11 +49,31 @@ def small_loaders() -> GarmentLoaders:
     return GarmentLoaders(synthetic.garments(400, 100), split, seed=1)
 
 
+@pytest.fixture
+def two_threads(monkeypatch):
+    """Two threads for what is computed here, and in programs that are started: their order must decide no bit."""
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 def lacking(what: str) -> NoReturn:
     """Skip a test for want of `what`, which says how to get it; on a machine that is to skip none, fail."""
     if os.environ.get("AELIB_NO_SKIP"):
         pytest.fail(f"AELIB_NO_SKIP is set, but there is no {what}")
     pytest.skip(f"no {what}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in one line what was not tried, for want of what, and how to get it."""
+    reasons = [report.longrepr[-1] for report in terminalreporter.stats.get("skipped", [])]
+    start = "Skipped: no "
+    lacked = Counter(reason.removeprefix(start) for reason in reasons if reason.startswith(start))
+    if lacked:
+        each = "; ".join(f"{count} for want of {what}" for what, count in sorted(lacked.items()))
+        terminalreporter.write_line(f"Tests that were skipped: {each}")
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +82,8 @@ def chromium():
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not found:
         lacking("Chromium (Debian: chromium)")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         quiet = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
         root = ["--no-sandbox"] if os.getuid() == 0 else []
@@ -101,20 +119,15 @@ def smoke_results(tmp_path_factory):
 @pytest.fixture
 def python(tmp_path):
     """Start a Python program in a process of its own; the keyword arguments are environment variables."""
+    started = []
 
-    def start(program: str, **environment: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-c", program],
-            env=os.environ | environment,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # A shell that runs the tests in the background lets them inherit that Ctrl-C is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+    def start(program: str, **environment: str) -> Program:
+        started.append(Program(program, tmp_path, os.environ | environment))
+        return started[-1]
 
-    return start
+    yield start
+    for program in started:
+        program.kill()
 
 
 @pytest.fixture
@@ -138,6 +151,8 @@ def idx_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def small_book(tmp_path):
     """One page and one chapter, which reads a run."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+
     root = tmp_path / "ein Büchlein"
     (root / "book").mkdir(parents=True)
     (root / "requirements.txt").write_text("# comment\na==1\n")
@@ -183,5 +198,8 @@ def some_provenance():
 
 def write(root, cells, name="chapter"):
     """A chapter of the small book."""
+    import nbformat
+    from nbformat.v4 import new_notebook
+
     metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     nbformat.write(new_notebook(cells=cells, metadata=metadata), root / f"book/{name}.ipynb")

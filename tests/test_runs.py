@@ -9,6 +9,7 @@ import time
 import pytest
 import safetensors.torch
 import torch
+from processes import PATIENCE
 
 from aelib import runs
 from aelib.errors import AelibError
@@ -117,7 +118,7 @@ def _make_slowly(path, counter, queue):
     def make(_):
         with open(counter, "a") as file:
             file.write("x")
-        time.sleep(0.5)
+        time.sleep(0.5)  # in which the other one comes, or it has to wait for nothing
         return contents()
 
     queue.put(runs.obtain(path, make).metrics)
@@ -129,7 +130,7 @@ def test_of_two_processes_one_makes_it_and_both_have_it(path, tmp_path):
     processes = [context.Process(target=_make_slowly, args=(path, tmp_path / "made", queue)) for _ in range(2)]
     for process in processes:
         process.start()
-    assert [queue.get(timeout=30) for _ in processes] == [{"test_loss": 1.0}] * 2
+    assert [queue.get(timeout=PATIENCE) for _ in processes] == [{"test_loss": 1.0}] * 2
     for process in processes:
         process.join()
     assert (tmp_path / "made").read_text() == "x"
