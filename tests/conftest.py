@@ -15,9 +15,10 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from processes import Program
 
-from aelib import data, runs, synthetic
+from aelib import data, profiles, runs, synthetic
 from aelib.data import GarmentLoaders, SplitConfig
 from aelib.runs import Contents
 
@@ -107,13 +108,16 @@ def small():
 
 
 @pytest.fixture(scope="session")
-def smoke_results(tmp_path_factory):
-    """A results folder in which experiments of the smoke profile are trained as they are asked for, once.
-
-    Processes that share the tests share it, too.
-    """
+def shared(tmp_path_factory):
+    """A folder that processes that share the tests share, too."""
     own = tmp_path_factory.getbasetemp()
-    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "smoke-results"
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def smoke_results(shared):
+    """A results folder in which experiments of the smoke profile are trained as they are asked for, once."""
+    return shared / "smoke-results"
 
 
 @pytest.fixture
@@ -128,6 +132,14 @@ def python(tmp_path):
     yield start
     for program in started:
         program.kill()
+
+
+@pytest.fixture
+def all_tiny(monkeypatch):
+    """For tests that train and are not about how well: here as in programs that begin with `tiny.BEGIN`."""
+    import tiny  # and with it Lightning
+
+    tiny.everything(monkeypatch)
 
 
 @pytest.fixture
@@ -150,10 +162,32 @@ def idx_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_book(tmp_path):
-    """One page and one chapter, which reads a run."""
+    """One page and one chapter, which reads a run; not built yet."""
+    return make_book(tmp_path)
+
+
+@pytest.fixture
+def built_book(shared, tmp_path):
+    """A copy of the small book, built in the quick profile; the run lies with the original."""
+    from aelib import book  # and with it matplotlib
+
+    original = shared / "built-book"
+    original.mkdir(exist_ok=True)
+    with FileLock(original / ".lock"):
+        if not (original / BOOK / "_build/html").exists():
+            shutil.rmtree(original / BOOK, ignore_errors=True)
+            book.build(make_book(original), profile="quick", notice=profiles.PROFILES["quick"].notice)
+    return shutil.copytree(original / BOOK, tmp_path / BOOK)
+
+
+BOOK = "ein Büchlein"
+
+
+def make_book(folder: Path) -> Path:
+    """The small book in a folder, with its run beside it."""
     from nbformat.v4 import new_code_cell, new_markdown_cell
 
-    root = tmp_path / "ein Büchlein"
+    root = folder / BOOK
     (root / "book").mkdir(parents=True)
     (root / "requirements.txt").write_text("# comment\na==1\n")
     (root / "_config.yml").write_text(
@@ -167,13 +201,13 @@ def small_book(tmp_path):
     )
     (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
     contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, some_provenance())
-    run = runs.obtain(runs.run_path(tmp_path / "results/report", "test", {"a": 1}), lambda _: contents)
+    run = runs.obtain(runs.run_path(folder / "results/report", "test", {"a": 1}), lambda _: contents)
     cells = [
         new_markdown_cell("# Chapter\n\nFirst prose."),
         new_code_cell('profile = "report"', metadata={"tags": ["parameters"]}),
         new_code_cell(
             f"from pathlib import Path\nfrom aelib import runs\nrun = runs.load(Path({str(run.path)!r}))\n"
-            "print('seen:', profile)\nimport sys; print('no' + 'ise', file=sys.stderr)"
+            "print('seen:', profile, 'with a loss of', 0.12345)\nimport sys; print('no' + 'ise', file=sys.stderr)"
         ),
         new_code_cell(
             "from aelib import figures\n"

@@ -42,8 +42,7 @@ def test_data_from_a_folder(idx_folder, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_train_and_read_back(capsys, monkeypatch):
-    tiny.everything(monkeypatch)
+def test_train_and_read_back(capsys, all_tiny):
     assert cli.main(["train", "convolutional", "--profile", "smoke", "--seed", "2"]) == 0
     assert "test_loss" in capsys.readouterr().out
 

@@ -130,12 +130,6 @@ HOW = "SIGKILL, SIGTERM and Ctrl-C in turns, at random moments"
 SAME = "started again, it ends with the same bytes"
 
 
-@pytest.fixture
-def all_tiny(monkeypatch):
-    """For tests of which no network is the subject: here as in programs that begin with `tiny.BEGIN`."""
-    tiny.everything(monkeypatch)
-
-
 TRAIN = program("train", "convolutional", "--profile", "smoke", before=tiny.BEGIN)
 
 

@@ -26,6 +26,8 @@ from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
 from aelib.study import Plan, SymmetricAutoencoderHPS
 
+pytestmark = pytest.mark.usefixtures("all_tiny")
+
 WORK = """
 study.obtain(study.Plan("smoke", folder=Path("results")))
 """
@@ -65,11 +67,6 @@ training.fit = waits
 def epochs(folder: Path) -> int:
     """How many epochs all workers there have finished, together."""
     return len((folder / "epochs").read_text().splitlines())
-
-
-@pytest.fixture(autouse=True)
-def everything_is_small(monkeypatch):
-    tiny.everything(monkeypatch)
 
 
 def outcome(trials):

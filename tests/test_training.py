@@ -90,9 +90,8 @@ print(digest(*train(few_loaders(), Path("run"), learning_rate=None)))
 )
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_bits(two_threads, few, tmp_path, python, monkeypatch):
+def test_killed_at_any_moment_it_ends_with_the_same_bits(two_threads, few, tmp_path, python, all_tiny):
     """With real SIGKILLs: in the learning-rate finder, in the first epoch, after one, and in a later one."""
-    tiny.everything(monkeypatch)
     undisturbed = digest(*train(few, tmp_path / "undisturbed", learning_rate=None))
     epochs = []
     for moment in (
