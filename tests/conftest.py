@@ -120,6 +120,12 @@ def smoke_results(shared):
     return shared / "smoke-results"
 
 
+@pytest.fixture(scope="session")
+def tiny_results(shared):
+    """The same for tests with `all_tiny`."""
+    return shared / "tiny-results"
+
+
 @pytest.fixture
 def python(tmp_path):
     """Start a Python program in a process of its own; the keyword arguments are environment variables."""

@@ -14,7 +14,7 @@ import pytest
 
 from aelib import experiments, profiles, synthetic, training
 from aelib.data import SplitConfig
-from aelib.models import AutoencoderConfig
+from aelib.models import AutoencoderConfig, BaselineConfig
 
 NETWORK = AutoencoderConfig(channels=(4, 4, 8), linear_units=16, latent_dim=4)
 
@@ -38,12 +38,13 @@ tiny.everything()
 
 
 def everything(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Make the profile `smoke`, the network of the plain autoencoder and the learning-rate finder small."""
+    """Make the profile `smoke`, the autoencoders, the head on them and the learning-rate finder small."""
     patch = patch or pytest.MonkeyPatch()
     quick_finder(patch)
     patch.setitem(profiles.PROFILES, "smoke", PROFILE)
-    plain = experiments.EXPERIMENTS["convolutional"]
-    patch.setitem(experiments.EXPERIMENTS, "convolutional", replace(plain, model=NETWORK))
+    for name, experiment in experiments.EXPERIMENTS.items():
+        if not isinstance(experiment.model, BaselineConfig):
+            patch.setitem(experiments.EXPERIMENTS, name, experiment.with_choice(NETWORK, experiment.training))
 
 
 def quick_finder(patch: pytest.MonkeyPatch) -> None:
