@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from processes import Program
+from processes import PATIENCE, Program
 
 from aelib import data, profiles, runs, synthetic
 from aelib.data import GarmentLoaders, SplitConfig
@@ -88,9 +88,23 @@ def chromium():
     with sync_playwright() as playwright:
         quiet = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
         root = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=found, args=["--disable-gpu", *quiet, *root])
+        arguments = ["--disable-gpu", *quiet, *root]
+        browser = playwright.chromium.launch(executable_path=found, args=arguments, timeout=1000 * PATIENCE)
+        for name in ("new_context", "new_page"):
+            setattr(browser, name, _patient(getattr(browser, name)))
         yield browser
         browser.close()
+
+
+def _patient(make):
+    """`make`, whose pages wait for as long as a slow machine takes."""
+
+    def made(**options):
+        each = make(**options)
+        each.set_default_timeout(1000 * PATIENCE)
+        return each
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-PATIENCE = 3600.0
+PATIENCE = 1800.0
 """Seconds after which what is waited for counts as hung: far more than any machine needs."""
 
 _WARM = multiprocessing.get_context("forkserver")

@@ -494,9 +494,9 @@ def test_a_pickle_is_never_loaded(tmp_path, all_tiny):
     tried("A file carries a pickle with a payload", "weights, arrays and checkpoints, checksums to match", 6, "refused")
 
 
-def test_a_configuration_leads_nowhere_else(tmp_path, smoke_results):
+def test_a_configuration_leads_nowhere_else(tmp_path, all_tiny):
     """Its fingerprint is in the name of its folder, and no path is made from what it says."""
-    run = experiments.obtain("transfer", profile="smoke", folder=smoke_results)
+    run = experiments.obtain("transfer", profile="smoke")
     path = shutil.copytree(run.path, tmp_path / run.path.name)
     for name in ("experiment", "encoder"):
         config = run.config | {name: "../../elsewhere"}
