@@ -3,22 +3,22 @@
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
-import sys
+from collections import Counter
 from pathlib import Path
 from typing import NoReturn
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # One of several processes that share the tests, and so the cores: threads that wait give way to the others'. Still
-    # more than one, or nothing would show that their order decides no bit.
-    os.environ |= {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+# One thread for each process of the tests, of which there are as many as cores: threads that outnumber the cores wait
+# for each other hundreds of times a training step. Tests about the order of threads ask for `two_threads`.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
 import torch
 import yaml
+from filelock import FileLock
+from processes import PATIENCE, Program
 
-from aelib import data, runs, synthetic
+from aelib import data, profiles, runs, synthetic
 from aelib.data import GarmentLoaders, SplitConfig
 from aelib.runs import Contents
 
@@ -50,11 +50,31 @@ def small_loaders() -> GarmentLoaders:
     return GarmentLoaders(synthetic.garments(400, 100), split, seed=1)
 
 
+@pytest.fixture
+def two_threads(monkeypatch):
+    """Two threads for what is computed here, and in programs that are started: their order must decide no bit."""
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 def lacking(what: str) -> NoReturn:
     """Skip a test for want of `what`, which says how to get it; on a machine that is to skip none, fail."""
     if os.environ.get("AELIB_NO_SKIP"):
         pytest.fail(f"AELIB_NO_SKIP is set, but there is no {what}")
     pytest.skip(f"no {what}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in one line what was not tried, for want of what, and how to get it."""
+    reasons = [report.longrepr[-1] for report in terminalreporter.stats.get("skipped", [])]
+    start = "Skipped: no "
+    lacked = Counter(reason.removeprefix(start) for reason in reasons if reason.startswith(start))
+    if lacked:
+        each = "; ".join(f"{count} for want of {what}" for what, count in sorted(lacked.items()))
+        terminalreporter.write_line(f"Tests that were skipped: {each}")
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +88,23 @@ def chromium():
     with sync_playwright() as playwright:
         quiet = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
         root = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=found, args=["--disable-gpu", *quiet, *root])
+        arguments = ["--disable-gpu", *quiet, *root]
+        browser = playwright.chromium.launch(executable_path=found, args=arguments, timeout=1000 * PATIENCE)
+        for name in ("new_context", "new_page"):
+            setattr(browser, name, _patient(getattr(browser, name)))
         yield browser
         browser.close()
+
+
+def _patient(make):
+    """`make`, whose pages wait for as long as a slow machine takes."""
+
+    def made(**options):
+        each = make(**options)
+        each.set_default_timeout(1000 * PATIENCE)
+        return each
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -88,32 +122,44 @@ def small():
 
 
 @pytest.fixture(scope="session")
-def smoke_results(tmp_path_factory):
-    """A results folder in which experiments of the smoke profile are trained as they are asked for, once.
-
-    Processes that share the tests share it, too.
-    """
+def shared(tmp_path_factory):
+    """A folder that processes that share the tests share, too."""
     own = tmp_path_factory.getbasetemp()
-    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "smoke-results"
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def smoke_results(shared):
+    """A results folder in which experiments of the smoke profile are trained as they are asked for, once."""
+    return shared / "smoke-results"
+
+
+@pytest.fixture(scope="session")
+def tiny_results(shared):
+    """The same for tests with `all_tiny`."""
+    return shared / "tiny-results"
 
 
 @pytest.fixture
 def python(tmp_path):
     """Start a Python program in a process of its own; the keyword arguments are environment variables."""
+    started = []
 
-    def start(program: str, **environment: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-c", program],
-            env=os.environ | environment,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # A shell that runs the tests in the background lets them inherit that Ctrl-C is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+    def start(program: str, **environment: str) -> Program:
+        started.append(Program(program, tmp_path, os.environ | environment))
+        return started[-1]
 
-    return start
+    yield start
+    for program in started:
+        program.kill()
+
+
+@pytest.fixture
+def all_tiny(monkeypatch):
+    """For tests that train and are not about how well: here as in programs that begin with `tiny.BEGIN`."""
+    import tiny  # and with it Lightning
+
+    tiny.everything(monkeypatch)
 
 
 @pytest.fixture
@@ -136,10 +182,32 @@ def idx_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_book(tmp_path):
-    """One page and one chapter, which reads a run."""
+    """One page and one chapter, which reads a run; not built yet."""
+    return make_book(tmp_path)
+
+
+@pytest.fixture
+def built_book(shared, tmp_path):
+    """A copy of the small book, built in the quick profile; the run lies with the original."""
+    from aelib import book  # and with it matplotlib
+
+    original = shared / "built-book"
+    original.mkdir(exist_ok=True)
+    with FileLock(original / ".lock"):
+        if not (original / BOOK / "_build/html").exists():
+            shutil.rmtree(original / BOOK, ignore_errors=True)
+            book.build(make_book(original), profile="quick", notice=profiles.PROFILES["quick"].notice)
+    return shutil.copytree(original / BOOK, tmp_path / BOOK)
+
+
+BOOK = "ein Büchlein"
+
+
+def make_book(folder: Path) -> Path:
+    """The small book in a folder, with its run beside it."""
     from nbformat.v4 import new_code_cell, new_markdown_cell
 
-    root = tmp_path / "ein Büchlein"
+    root = folder / BOOK
     (root / "book").mkdir(parents=True)
     (root / "requirements.txt").write_text("# comment\na==1\n")
     (root / "_config.yml").write_text(
@@ -153,13 +221,13 @@ def small_book(tmp_path):
     )
     (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
     contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, some_provenance())
-    run = runs.obtain(runs.run_path(tmp_path / "results/report", "test", {"a": 1}), lambda _: contents)
+    run = runs.obtain(runs.run_path(folder / "results/report", "test", {"a": 1}), lambda _: contents)
     cells = [
         new_markdown_cell("# Chapter\n\nFirst prose."),
         new_code_cell('profile = "report"', metadata={"tags": ["parameters"]}),
         new_code_cell(
             f"from pathlib import Path\nfrom aelib import runs\nrun = runs.load(Path({str(run.path)!r}))\n"
-            "print('seen:', profile)\nimport sys; print('no' + 'ise', file=sys.stderr)"
+            "print('seen:', profile, 'with a loss of', 0.12345)\nimport sys; print('no' + 'ise', file=sys.stderr)"
         ),
         new_code_cell(
             "from aelib import figures\n"

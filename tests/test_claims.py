@@ -12,9 +12,9 @@ from conftest import ROOT
 from aelib import book, claims, cli, experiments, metrics, report
 
 
-@pytest.fixture(scope="module")
-def found(smoke_results):
-    return claims.claims("smoke", folder=smoke_results)
+@pytest.fixture
+def found(all_tiny, tiny_results):
+    return claims.claims("smoke", folder=tiny_results)
 
 
 def labels_in_the_book() -> set[str]:
@@ -102,8 +102,8 @@ def test_restorations_are_of_every_kind(smoke_results):
     assert (restored > noisy).mean() > 0.9
 
 
-def test_the_command_prints_the_table_and_json(smoke_results, monkeypatch, capsys):
-    monkeypatch.setenv("AELIB_RESULTS", str(smoke_results))
+def test_the_command_prints_the_table_and_json(all_tiny, tiny_results, monkeypatch, capsys):
+    monkeypatch.setenv("AELIB_RESULTS", str(tiny_results))
     assert cli.main(["claims", "--profile", "smoke"]) == 0
     assert "rule: McNemar's exact test" in capsys.readouterr().out
     assert cli.main(["claims", "--profile", "smoke", "--json"]) == 0

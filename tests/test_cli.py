@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+import tiny
 
 from aelib import cli
 
@@ -41,7 +42,7 @@ def test_data_from_a_folder(idx_folder, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_train_and_read_back(capsys):
+def test_train_and_read_back(capsys, all_tiny):
     assert cli.main(["train", "convolutional", "--profile", "smoke", "--seed", "2"]) == 0
     assert "test_loss" in capsys.readouterr().out
 
@@ -53,19 +54,17 @@ def test_help_does_not_wait_for_torch():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_it_goes_on_later(number, python, tmp_path):
-    program = (
-        "import sys; from aelib import cli, experiments\n"
-        "from dataclasses import replace\n"
-        "smoke = experiments.PROFILES['smoke']\n"
-        "experiments.PROFILES['smoke'] = replace(smoke, max_epochs=60)\n"
+    program = tiny.BEGIN + (
+        "import time; from aelib import cli, training\n"
+        "training._Training.on_train_epoch_start = lambda self: time.sleep(60 * self.current_epoch)\n"
         "sys.exit(cli.main(['train', 'convolutional', '--profile', 'smoke']))"
     )
     process = python(program)
-    deadline = time.time() + 60
-    while not list(tmp_path.glob("results/smoke/.*/checkpoint")) and time.time() < deadline:
-        time.sleep(0.05)
+    while not list(tmp_path.glob("results/smoke/.*/checkpoint")):
+        assert process.poll() is None, process.errors()
+        time.sleep(0.01)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("aelib: interrupted")
     assert "Traceback" not in errors
@@ -87,6 +86,6 @@ def test_stopped_while_python_cannot_be_it_stops_all_the_same(number, status, py
         "sys.exit(cli.main(['study']))"
     )
     process = python(program)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate()
     assert process.returncode == status, errors
     assert "Traceback" not in errors

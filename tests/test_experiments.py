@@ -68,14 +68,16 @@ def test_a_stored_run_is_read_without_waiting_for_lightning(run):
 
 def test_asked_for_twice_it_is_trained_once(run, monkeypatch):
     monkeypatch.setattr(experiments, "_make", lambda *_, **__: pytest.fail("it is trained again"))
-    start = time.perf_counter()
+    start = time.process_time()  # what else the machine does counts for nothing
     again = experiments.obtain("convolutional", profile="smoke", folder=run.path.parent.parent)
     assert again.checksum == run.checksum
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
-def test_trained_again_it_has_the_same_bits(run, tmp_path):
-    twin = experiments.obtain("convolutional", profile="smoke", folder=tmp_path)
+def test_trained_again_it_has_the_same_bits(all_tiny, two_threads, tmp_path):
+    run, twin = (
+        experiments.obtain("convolutional", profile="smoke", folder=tmp_path / name) for name in ("first", "second")
+    )
     for name in ("weights.safetensors", "history.csv", "metrics.json", "arrays.safetensors", "config.json"):
         assert (twin.path / name).read_bytes() == (run.path / name).read_bytes(), name
 
@@ -87,7 +89,7 @@ def test_a_whole_number_and_its_float_are_one_configuration():
     )
 
 
-def test_the_commit_is_that_of_the_code_which_trained_it(tmp_path, monkeypatch):
+def test_the_commit_is_that_of_the_code_which_trained_it(all_tiny, tmp_path, monkeypatch):
     commit, fit = "before", training.fit
 
     def committed_meanwhile(*arguments, **options):
@@ -101,11 +103,12 @@ def test_the_commit_is_that_of_the_code_which_trained_it(tmp_path, monkeypatch):
     assert run.provenance["commit"] == "before"
 
 
-def test_other_parameters_are_another_run(run, tmp_path):
+def test_other_parameters_are_another_run(all_tiny, tmp_path):
+    run = experiments.obtain("convolutional", profile="smoke", folder=tmp_path)
     other = experiments.obtain("convolutional", profile="smoke", folder=tmp_path, latent_dim=1, max_epochs=2)
     assert other.path.name != run.path.name
     trained = experiments.open_run(other)
-    assert trained.codes.shape == (500, 1)
+    assert trained.codes.shape == (40, 1)
     assert len(other.history) == 2
 
 
@@ -152,7 +155,7 @@ def test_the_published_run_is_the_reports_configuration(published):
     assert len(run.provenance["commit"]) == 40
 
 
-def test_a_build_notices_a_training_that_does_not_repeat_itself(monkeypatch):
+def test_a_build_notices_a_training_that_does_not_repeat_itself(all_tiny, monkeypatch):
     assert list(experiments.repeats().values()) == [True, True]
     seeds = itertools.count()
     monkeypatch.setattr(training, "epoch_seed", lambda *_: next(seeds))
@@ -177,10 +180,11 @@ def test_the_published_loss_is_that_of_the_published_weights(users_data, publish
     assert float(error.double().mean()) == pytest.approx(run.metrics["test_loss"], rel=1e-4)
 
 
-def test_a_summary_has_the_metrics_of_the_run_and_nothing_else(run, smoke_results, tmp_path):
-    whole = experiments.obtain("convolutional", profile="smoke", folder=smoke_results, summary=True)
+def test_a_summary_has_the_metrics_of_the_run_and_nothing_else(all_tiny, tmp_path):
+    run = experiments.obtain("convolutional", profile="smoke", folder=tmp_path / "a")
+    whole = experiments.obtain("convolutional", profile="smoke", folder=tmp_path / "a", summary=True)
     assert whole.checksum == run.checksum  # where the run is there, it is as good
-    made = experiments.obtain("convolutional", profile="smoke", folder=tmp_path, summary=True)
+    made = experiments.obtain("convolutional", profile="smoke", folder=tmp_path / "b", summary=True)
     assert made.metrics == run.metrics
     assert made.history == run.history
     assert made.path.name != run.path.name

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from aelib import book, experiments, explorer, latent, runs
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
@@ -61,7 +62,8 @@ def test_the_description_is_that_of_the_layers(config):
     assert [layer["type"] for layer in described] == [*expected, "sigmoid"]
     for layer, module in zip(described, real, strict=False):
         for name, value in module.named_parameters():
-            assert unpacked(layer[name]) == pytest.approx(value.detach().numpy(), abs=1e-4)
+            assert unpacked(layer[name]).shape == value.shape
+            assert np.abs(unpacked(layer[name]) - value.detach().numpy()).max() < 1e-4
         for name in {"stride", "padding", "output_padding"} & layer.keys():
             assert getattr(module, name) == (layer[name], layer[name])
 
@@ -83,8 +85,8 @@ def test_directions_are_those_of_the_map():
     assert (deviations[1], shares[1]) == (0, 0)
 
 
-def test_the_same_runs_give_the_same_bytes(smoke_results, monkeypatch, tmp_path):
-    monkeypatch.setenv("AELIB_RESULTS", str(smoke_results))
+def test_the_same_runs_give_the_same_bytes(all_tiny, tiny_results, monkeypatch, tmp_path):
+    monkeypatch.setenv("AELIB_RESULTS", str(tiny_results))
     for name in ("first", "second"):
         read_runs = explorer.write(tmp_path / name, profile="smoke")
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
@@ -167,20 +169,34 @@ def test_the_browser_computes_what_pytorch_computes(config, network_page):
     assert max(deviations) < TOLERANCE
 
 
-def test_a_picture_takes_less_than_a_frame(network_page):
-    """The report's network, whole, in milliseconds: 30 would be seen on a phone, which is some four times slower."""
+def test_a_picture_takes_hardly_longer_than_its_products(network_page):
+    """The report's network, whole, against a bare loop of as many products: 2.3 to 2.9 times, whatever the load.
+
+    Where that is 10 ms, three times as much would be seen on a phone, which is some four times slower.
+    """
     model = untrained(AutoencoderConfig())
-    page = network_page({"layers": [*explorer.encoder(model), *explorer.decoder(model)]})
-    milliseconds = page.evaluate("""() => {
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 1, 28, 28))
+    products = counter.get_total_flops() // 2
+    page = network_page({"layers": [*explorer.encoder(model), *explorer.decoder(model)], "products": products})
+    ours, bare = page.evaluate("""() => {
         const run = aelibNetwork.build(data.layers), image = { data: new Float32Array(784), shape: [1, 28, 28] };
-        return Array.from({ length: 40 }, () => {
+        const numbers = Float32Array.from({ length: 1024 }, (_, k) => k / 1024);
+        const multiply = () => {
+            let sum = 0;
+            for (let k = 0; k < data.products; k++) sum += numbers[k & 1023] * numbers[(k >> 10) & 1023];
+            return sum;
+        };
+        const time = (work) => {
             const start = performance.now();
-            run(image);
+            work();
             return performance.now() - start;
-        });
+        };
+        const pairs = Array.from({ length: 40 }, () => [time(() => run(image)), time(multiply)]);
+        return [0, 1].map((k) => pairs.map((pair) => pair[k]).slice(10).sort((a, b) => a - b)[15]);
     }""")
-    print(f"first pass {milliseconds[0]:.1f} ms, then a median of {np.median(milliseconds[10:]):.1f} ms")
-    assert np.median(milliseconds[10:]) < 30
+    print(f"{products:,} products: {ours:.1f} ms, {bare:.1f} ms in a bare loop")
+    assert ours < 6 * bare
 
 
 class Visit:

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import tiny
 import torch
 from conftest import ROOT, lacking
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from processes import PATIENCE
 from test_book import second_chapter
-from test_study import SMALL, TINY
 from test_study import outcome as trials_of
 
 from aelib import checkpoints, cli, data, experiments, latent, metrics, profiles, runs, study, synthetic, training
@@ -81,7 +82,7 @@ def strike(start, outcome, reset) -> int:
         process = start()
         try:
             while process.stdout.readline() != "go\n":
-                assert process.poll() is None, process.stderr.read()
+                assert process.poll() is None, process.errors()
             began = time.perf_counter()
             if seconds is not None:
                 time.sleep(seconds)
@@ -89,7 +90,7 @@ def strike(start, outcome, reset) -> int:
             while process.stdout.readline() not in ("done\n", ""):
                 pass
             took = time.perf_counter() - began
-            _, errors = process.communicate(timeout=300)
+            _, errors = process.communicate()
         finally:
             process.kill()
         return took, process.returncode, errors
@@ -129,34 +130,36 @@ HOW = "SIGKILL, SIGTERM and Ctrl-C in turns, at random moments"
 SAME = "started again, it ends with the same bytes"
 
 
+TRAIN = program("train", "convolutional", "--profile", "smoke", before=tiny.BEGIN)
+
+
 def test_a_training_that_is_killed(python, tmp_path):
-    command = program("train", "convolutional", "--profile", "smoke")
     results = tmp_path / "results"
-    hits = strike(lambda: python(command), lambda: digests(results), lambda: shutil.rmtree(results))
+    hits = strike(lambda: python(TRAIN), lambda: digests(results), lambda: shutil.rmtree(results))
     tried("A training is killed", HOW, hits, SAME)
 
 
-def test_an_evaluation_that_is_killed(python, tmp_path, smoke_results):
-    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+def test_an_evaluation_that_is_killed(python, tmp_path, all_tiny):
+    experiments.obtain("convolutional", profile="smoke")
     results = tmp_path / "results"
-    shutil.copytree(run.path, results / "smoke" / run.path.name)
     before = digests(results)
-    command = program("verify", "--profile", "smoke", before="runs.ROOT = Path('nowhere')")  # where no book is built
+    nowhere = "runs.ROOT = Path('nowhere')"  # where no book is built
+    command = program("verify", "--profile", "smoke", before=tiny.BEGIN + nowhere)
     hits = strike(lambda: python(command), lambda: digests(results), lambda: None)
     assert digests(results) == before
     tried("An evaluation (`aelib verify`) is killed", HOW, hits, "it has changed nothing")
 
 
-def test_a_study_that_is_killed(python, tmp_path):
-    command = program("study", "--profile", "smoke", before=TINY)
+STUDY = program("study", "--profile", "smoke", before=tiny.BEGIN)
+
+
+def test_a_study_that_is_killed(python, tmp_path, all_tiny):
     results = tmp_path / "results"
 
     def outcome():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(profiles.PROFILES, "smoke", SMALL)
-            return trials_of(study.load(study.Plan("smoke")).trials)
+        return trials_of(study.load(study.Plan("smoke")).trials)
 
-    hits = strike(lambda: python(command), outcome, lambda: shutil.rmtree(results))
+    hits = strike(lambda: python(STUDY), outcome, lambda: shutil.rmtree(results))
     tried("A study is killed", HOW, hits, "started again, it ends with the same trials, each counted once")
 
 
@@ -184,7 +187,7 @@ def test_two_fetches_at_once(python, tmp_path, four_files):
     for _ in range(TIMES):
         processes = [python(command) for _ in range(2)]
         for process in processes:
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate()
             assert process.returncode == 0, errors
         assert digests(tmp_path / "no-data") == digests(folder)
         shutil.rmtree(tmp_path / "no-data")
@@ -210,7 +213,7 @@ def test_chapters_that_are_killed(python, small_book):
 def test_a_build_that_is_killed(python, small_book):
     command = program("book", "--profile", "smoke", before=f"runs.ROOT = Path({str(small_book)!r})")
     html = small_book / "_build/html"
-    _, errors = python(command).communicate(timeout=300)
+    _, errors = python(command).communicate()
     assert html.exists(), errors
     shutil.rmtree(html)
     hits = strike(lambda: python(command), lambda: digests(html), lambda: shutil.rmtree(html))
@@ -218,8 +221,8 @@ def test_a_build_that_is_killed(python, small_book):
 
 
 def test_two_trainings_at_once(python, tmp_path):
-    processes = [python(program("train", "convolutional", "--profile", "smoke")) for _ in range(2)]
-    outputs = [process.communicate(timeout=300) for process in processes]
+    processes = [python(TRAIN) for _ in range(2)]
+    outputs = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sum(errors.count("aelib: training") for _, errors in outputs) == 1, "one trains"
     assert outputs[0][0] == outputs[1][0], "both have it"
@@ -234,9 +237,13 @@ def apart(kind: str, script: str, **environment: str) -> subprocess.CompletedPro
     unshare = ["unshare", kind, *([] if os.getuid() == 0 else ["--map-root-user"])]
     if not shutil.which("unshare") or subprocess.run([*unshare, "true"], capture_output=True).returncode:
         lacking("unshare that works here (Debian: util-linux; some systems leave it to root)")
-    variables = {"PYTHON": sys.executable} | environment
+    variables = {"PYTHON": sys.executable, "TWICE": TWICE} | environment
     return subprocess.run(
-        [*unshare, "bash", "-eu", "-c", script], env=os.environ | variables, capture_output=True, text=True
+        [*unshare, "bash", "-eu", "-c", script],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
 
@@ -255,41 +262,51 @@ def one_line(errors: str) -> str:
 
 
 FULL_THEN_NOT = """
-if "$PYTHON" -c "$PROGRAM" >/dev/null; then echo "it did not notice" >&2; exit 1; fi
-mount -o remount,size=200m "$DISK"
-"$PYTHON" -c "$PROGRAM" >/dev/null 2>&1
+"$PYTHON" -c "$TWICE" >/dev/null
 cp -r "$DISK" "$OUT/kept"
+"""
+TWICE = """
+import os, subprocess, sys
+from aelib import book, cli, study, training, verify  # once for both
+
+def attempt():
+    if not (child := os.fork()):
+        try:
+            exec(os.environ["PROGRAM"], {})
+        except SystemExit as end:
+            sys.stderr.flush()
+            os._exit(end.code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+if attempt() == 0:
+    sys.exit("it did not notice")
+subprocess.run(["mount", "-o", "remount,size=200m", os.environ["DISK"]], check=True)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+sys.exit(attempt())
 """
 
 
-UNITS = {"k": "KiB", "m": "MiB"}
-
-
-@pytest.mark.parametrize("size", ["64k", "12m"] if TIMES > 1 else ["12m"])
-def test_a_full_disk_in_training(size, tmp_path, smoke_results):
-    command = program("train", "convolutional", "--profile", "smoke")
-    done = on_a_disk(
-        tmp_path, f"size={size}", FULL_THEN_NOT, PROGRAM=command, AELIB_RESULTS=str(tmp_path / "disk/results")
-    )
+@pytest.mark.parametrize("size", ["64k", "160k"] if TIMES > 1 else ["160k"])
+def test_a_full_disk_in_training(size, tmp_path, all_tiny):
+    results = str(tmp_path / "disk/results")
+    done = on_a_disk(tmp_path, f"size={size}", FULL_THEN_NOT, PROGRAM=TRAIN, AELIB_RESULTS=results)
     assert done.returncode == 0, done.stderr
     assert "No space left on device" in one_line(done.stderr)
     assert "make room, or name another folder in AELIB_RESULTS" in done.stderr
-    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+    run = experiments.obtain("convolutional", profile="smoke")
     assert digests(tmp_path / "kept/results/smoke" / run.path.name) == digests(run.path)
     tried(
         "The disk is full in training",
-        f"a disk of {size[:-1]} {UNITS[size[-1]]}, then a larger one",
+        f"a disk of {size[:-1]} KiB, then a larger one",
         1,
         f"one line; {SAME}",
     )
 
 
-def test_a_full_disk_in_a_study(tmp_path, monkeypatch):
-    command = program("study", "--profile", "smoke", before=TINY)
-    done = on_a_disk(tmp_path, "size=1m", FULL_THEN_NOT, PROGRAM=command, AELIB_RESULTS=str(tmp_path / "disk/results"))
+def test_a_full_disk_in_a_study(tmp_path, all_tiny):
+    done = on_a_disk(tmp_path, "size=1m", FULL_THEN_NOT, PROGRAM=STUDY, AELIB_RESULTS=str(tmp_path / "disk/results"))
     assert done.returncode == 0, done.stderr
     assert "No space left on device" in one_line(done.stderr)
-    monkeypatch.setitem(profiles.PROFILES, "smoke", SMALL)
     found, undisturbed = (
         study.load(study.Plan("smoke", folder=tmp_path / "kept/results")),
         study.obtain(study.Plan("smoke")),
@@ -322,17 +339,18 @@ def test_a_full_disk_in_a_build(tmp_path, small_book):
     tried("The disk is full in a build", "a disk of 2 MiB, then a larger one", 1, "one line; it goes on")
 
 
-def test_results_that_may_only_be_read(tmp_path, smoke_results):
-    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+def test_results_that_may_only_be_read(tmp_path, all_tiny):
+    run = experiments.obtain("convolutional", profile="smoke")
     script = """
     mkdir -p "$DISK/results/smoke"
     cp -r "$RUN" "$DISK/results/smoke"
     mount -o remount,ro "$DISK"
-    "$PYTHON" -m aelib.cli train convolutional --profile smoke
-    if "$PYTHON" -m aelib.cli train convolutional --profile smoke --seed 7; then exit 1; fi
+    "$PYTHON" -c "$READ"
+    if "$PYTHON" -c "$WRITE"; then exit 1; fi
     """
-    results = str(tmp_path / "disk/results")
-    done = on_a_disk(tmp_path, "size=200m", script, RUN=str(run.path), AELIB_RESULTS=results)
+    other = program("train", "convolutional", "--profile", "smoke", "--seed", "7", before=tiny.BEGIN)
+    variables = {"RUN": str(run.path), "AELIB_RESULTS": str(tmp_path / "disk/results"), "READ": TRAIN, "WRITE": other}
+    done = on_a_disk(tmp_path, "size=200m", script, **variables)
     assert done.returncode == 0, done.stderr
     assert run.path.name in done.stdout, "what is there is read"
     assert "cannot be written (Read-only file system): make room, or name" in one_line(done.stderr)
@@ -350,22 +368,23 @@ def test_results_without_permission(tmp_path):
         command = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", *command]
     for mode, words in ((0o555, "cannot be written (Permission denied)"), (0o000, "(Permission denied)")):
         results.chmod(mode)
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 1
         assert words in one_line(done.stderr)
     results.chmod(0o755)
     tried("No permission", "results that may not be written, then not even be read", 2, "one line")
 
 
-def test_odd_paths_and_another_disk(tmp_path, smoke_results):
-    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+def test_odd_paths_and_another_disk(tmp_path, all_tiny):
+    run = experiments.obtain("convolutional", profile="smoke")
     script = """
     mkdir "$DISK/elsewhere"
     ln -s "$DISK/elsewhere" "$AELIB_RESULTS"
-    "$PYTHON" -m aelib.cli train convolutional --profile smoke
+    "$PYTHON" -c "$PROGRAM"
     cp -r "$AELIB_RESULTS/smoke" "$OUT/kept"
     """
-    done = on_a_disk(tmp_path, "size=200m", script, AELIB_RESULTS=str(tmp_path / "Ergebnisse für Zoë & Søn"))
+    odd = str(tmp_path / "Ergebnisse für Zoë & Søn")
+    done = on_a_disk(tmp_path, "size=200m", script, PROGRAM=TRAIN, AELIB_RESULTS=odd)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "kept" / run.path.name) == digests(run.path)
     tried(
@@ -410,10 +429,10 @@ def tamper(folder: Path, names, load) -> int:
 DAMAGES = "every file truncated, emptied, a bit flipped"
 
 
-def test_a_run_that_was_tampered_with(smoke_results, tmp_path):
+def test_a_run_that_was_tampered_with(all_tiny, tmp_path):
     paths = []
     for seed in (0, 1):
-        run = experiments.obtain("convolutional", profile="smoke", seed=seed, folder=smoke_results)
+        run = experiments.obtain("convolutional", profile="smoke", seed=seed)
         paths.append(shutil.copytree(run.path, tmp_path / run.path.name))
     names = [*runs.FILES, runs.CHECKSUMS]
     count = tamper(paths[0], names, lambda: runs.load(paths[0]))
@@ -432,8 +451,7 @@ def test_data_that_were_tampered_with(idx_folder):
     tried("The data are damaged", DAMAGES, count, "all found before use")
 
 
-def test_a_study_that_was_tampered_with(tmp_path, monkeypatch):
-    monkeypatch.setitem(profiles.PROFILES, "smoke", SMALL)
+def test_a_study_that_was_tampered_with(tmp_path, all_tiny):
     plan = study.Plan("smoke", folder=tmp_path)
     study.obtain(plan)
     count = tamper(plan.path, [*study.FILES, runs.CHECKSUMS], lambda: study.load(plan))
@@ -447,12 +465,12 @@ def test_a_checkpoint_that_was_tampered_with(tmp_path):
     tried("A checkpoint is damaged", DAMAGES, count, "all found before use")
 
 
-def test_a_pickle_is_never_loaded(tmp_path, smoke_results):
+def test_a_pickle_is_never_loaded(tmp_path, all_tiny):
     class Payload:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "owned"),))
 
-    run = experiments.obtain("convolutional", profile="smoke", folder=smoke_results)
+    run = experiments.obtain("convolutional", profile="smoke")
     path = shutil.copytree(run.path, tmp_path / run.path.name)
     plain = {"state_dict": {}, "payload": Payload()}
     torch.save(plain, tmp_path / "as torch saves")
@@ -476,9 +494,9 @@ def test_a_pickle_is_never_loaded(tmp_path, smoke_results):
     tried("A file carries a pickle with a payload", "weights, arrays and checkpoints, checksums to match", 6, "refused")
 
 
-def test_a_configuration_leads_nowhere_else(tmp_path, smoke_results):
+def test_a_configuration_leads_nowhere_else(tmp_path, all_tiny):
     """Its fingerprint is in the name of its folder, and no path is made from what it says."""
-    run = experiments.obtain("transfer", profile="smoke", folder=smoke_results)
+    run = experiments.obtain("transfer", profile="smoke")
     path = shutil.copytree(run.path, tmp_path / run.path.name)
     for name in ("experiment", "encoder"):
         config = run.config | {name: "../../elsewhere"}
@@ -602,7 +620,7 @@ def test_wrong_parameters_by_papermill(tmp_path):
         nonlocal count
         count += 1
         command = [papermill, "book/01_convolutional.ipynb", tmp_path / "out.ipynb", "-p", *parameter]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode != 0
         name = "parameter" if parameter[0] == "latent" else parameter[0]
         assert done.stderr.strip().splitlines()[-1].startswith(f"AelibError: {name} must be"), done.stderr
@@ -648,6 +666,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_odd_data(case, monkeypatch, tmp_path):
+    tiny.quick_finder(monkeypatch)
     monkeypatch.setitem(profiles.PROFILES, "smoke", CASES[case]())
     for name in experiments.EXPERIMENTS:
         if name.startswith("cnn") and case == "batches of one image":
@@ -701,10 +720,10 @@ def test_a_machine_without_a_network(tmp_path):
 def test_a_machine_without_a_compiler(python, tmp_path):
     if sys.platform != "linux":
         lacking("Linux, where alone aelib compiles")
-    compiled = "from aelib import training; training.COMPILE_FROM_STEPS = 1"
+    compiled = tiny.BEGIN + "from aelib import training; training.COMPILE_FROM_STEPS = 1"
     command = program("train", "convolutional", "variational", "--profile", "smoke", before=compiled)
     process = python(command, CXX="/no/such/compiler")
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert one_line(errors).startswith("aelib: no C++ compiler here: training without torch.compile")
     tried("No C++ compiler", "`CXX` leads nowhere", 1, "trains without, and says so once")
@@ -714,8 +733,8 @@ def test_a_machine_with_one_core(python):
     if sys.platform != "linux":
         lacking("Linux, to bind a process to a core")
     bound = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    process = python(bound + program("train", "cnn", "--profile", "smoke"))
-    _, errors = process.communicate(timeout=300)
+    process = python(bound + program("train", "cnn", "--profile", "smoke", before=tiny.BEGIN))
+    _, errors = process.communicate()
     assert process.returncode == 0, errors
     tried("One core", "a process bound to it", 1, "trains")
 

@@ -9,6 +9,7 @@ import time
 import pytest
 import safetensors.torch
 import torch
+from processes import PATIENCE
 
 from aelib import runs
 from aelib.errors import AelibError
@@ -113,11 +114,14 @@ def test_a_pickle_is_not_loaded(path, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-def _make_slowly(path, counter, queue):
+def _make_or_wait(path, counter, queue, waits):
+    runs.print = lambda *_, **__: waits.set()  # what it says when another one has begun
+
     def make(_):
         with open(counter, "a") as file:
             file.write("x")
-        time.sleep(0.5)
+        while not waits.is_set() and counter.read_text() == "x":
+            time.sleep(0.01)
         return contents()
 
     queue.put(runs.obtain(path, make).metrics)
@@ -125,11 +129,12 @@ def _make_slowly(path, counter, queue):
 
 def test_of_two_processes_one_makes_it_and_both_have_it(path, tmp_path):
     context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    processes = [context.Process(target=_make_slowly, args=(path, tmp_path / "made", queue)) for _ in range(2)]
+    queue, waits = context.Queue(), context.Event()
+    arguments = (path, tmp_path / "made", queue, waits)
+    processes = [context.Process(target=_make_or_wait, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
-    assert [queue.get(timeout=30) for _ in processes] == [{"test_loss": 1.0}] * 2
+    assert [queue.get(timeout=PATIENCE) for _ in processes] == [{"test_loss": 1.0}] * 2
     for process in processes:
         process.join()
     assert (tmp_path / "made").read_text() == "x"

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,33 +15,58 @@ from pathlib import Path
 
 import optuna
 import pytest
+import tiny
 from conftest import ROOT, lacking
 from optuna.trial import TrialState
+from processes import PATIENCE
 
-from aelib import cli, profiles, runs, study, training
+from aelib import cli, runs, study, training
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
 from aelib.study import Plan, SymmetricAutoencoderHPS
 
-SMOKE = profiles.PROFILES["smoke"]
-SMALL = replace(SMOKE, split=replace(SMOKE.split, train=320, validation=64, test=100), max_epochs=3, trials=4)
-"""Four trials of three epochs."""
+pytestmark = pytest.mark.usefixtures("all_tiny")
 
-TINY = f"""
-import sys
-from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_study import SMALL
-from aelib import cli, profiles, study
-profiles.PROFILES["smoke"] = SMALL
+WORK = """
+study.obtain(study.Plan("smoke", folder=Path("results")))
 """
-"""How a program of another process begins."""
+BEGIN = (
+    tiny.BEGIN
+    + """
+from pathlib import Path
+from optuna.storages.journal import JournalFileBackend
+from aelib import checkpoints, study, training
+save = checkpoints.save
+
+def noted(value, path):
+    save(value, path)
+    if path.name == "checkpoint":  # not the learning-rate finder's
+        with open("epochs", "a") as file:
+            file.write("one more\\n")
+
+checkpoints.save = noted
+"""
+)
+"""How the programs of other workers begin: they keep count of the epochs that they have finished."""
+
+WAIT = """
+import time
+fit = training.fit
+
+def waits(*arguments, **options):
+    while not Path("killed").exists():
+        time.sleep(0.01)
+    return fit(*arguments, **options)
+
+training.fit = waits
+"""
+"""A worker that waits, when it has a trial, until another one has been killed."""
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    monkeypatch.setitem(profiles.PROFILES, "smoke", SMALL)
+def epochs(folder: Path) -> int:
+    """How many epochs all workers there have finished, together."""
+    return len((folder / "epochs").read_text().splitlines())
 
 
 def outcome(trials):
@@ -53,7 +79,7 @@ def undisturbed(tmp_path_factory):
     """A study that nothing disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(profiles.PROFILES, "smoke", SMALL)
+        tiny.everything(patch)
         return study.obtain(Plan("smoke", folder=folder))
 
 
@@ -133,25 +159,30 @@ def test_another_seed_is_another_study(undisturbed, tmp_path):
 
 
 def test_killed_at_any_moment_it_proposes_and_finds_the_same(undisturbed, tmp_path, python):
-    """With real SIGKILLs, as the journal grows."""
-    program = TINY + "study.obtain(study.Plan('smoke', folder=Path('results')))"
+    """With real SIGKILLs: as the journal grows, in the learning-rate finder, in an epoch, and after one.
+
+    And no epoch that was finished is trained again.
+    """
     plan = Plan("smoke", folder=tmp_path / "results")
-    journal = plan.workspace / "journal.log"
-    kills = 0
-    for lines in (3, 14, 25, 40):
-        process = python(program)
-        while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < lines):
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += process.returncode == -signal.SIGKILL
-    assert kills == 4
+    for moment in (
+        "JournalFileBackend, 'append_logs', 2",
+        "JournalFileBackend, 'append_logs', 9",
+        f"training._Training, 'training_step', {tiny.FINDER_STEPS - 5}",
+        f"training._Training, 'training_step', {tiny.FINDER_STEPS + 13}",
+        "training._Recorder, 'on_train_epoch_end', 2",
+        "checkpoints, 'save', 2",
+        "training._Training, 'training_step', 40",
+        "JournalFileBackend, 'append_logs', 30",
+    ):
+        (process := python(f"{BEGIN}\ntiny.dies_in({moment})\n{WORK}")).communicate()
+        assert process.returncode == -signal.SIGKILL, f"{moment}: {process.errors()}"
     waiting = study.status(plan)
     assert len(waiting.idle) <= 1
     assert not waiting.finished
-    _, errors = (process := python(program)).communicate(timeout=120)
+    _, errors = (process := python(BEGIN + WORK)).communicate()
     assert process.returncode == 0, errors
     assert outcome(study.load(plan).trials) == outcome(undisturbed.trials)
+    assert epochs(tmp_path) == 4 * 3
 
 
 def test_a_line_that_was_not_written_to_its_end_never_happened(tmp_path):
@@ -168,29 +199,30 @@ def test_a_line_that_was_not_written_to_its_end_never_happened(tmp_path):
 
 
 def test_two_workers_one_killed_no_trial_lost_none_twice(tmp_path, python):
-    program = TINY + "study.obtain(study.Plan('smoke', folder=Path('results')))"
-    plan = Plan("smoke", folder=tmp_path / "results")
-    first, second = python(program), python(program)
-    while len(study.status(plan).records) < 2 and first.poll() is None:
-        time.sleep(0.1)
-    first.send_signal(signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL
-    _, errors = second.communicate(timeout=120)
+    killed = "tiny.dies_in(training._Recorder, 'on_train_epoch_end', 1)\n"
+    first, second = python(BEGIN + killed + WORK), python(BEGIN + WAIT + WORK)
+    assert first.wait() == -signal.SIGKILL, first.errors()
+    (tmp_path / "killed").touch()
+    _, errors = second.communicate()
     assert second.returncode == 0, errors
-    found = study.load(plan)
+    assert re.search("trial [01] goes on: its worker has stopped", errors)
+    found = study.load(Plan("smoke", folder=tmp_path / "results"))
     assert [each.number for each in found.trials] == [0, 1, 2, 3]
     assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
     assert [len(each.intermediate_values) for each in found.trials] == [3] * 4
+    assert epochs(tmp_path) == 4 * 3
 
 
 def test_the_command_shares_the_trials_between_workers_and_says_how_it_stands(tmp_path, capfd):
     # In a file: the workers are processes that start from it.
-    program = tmp_path / "tiny.py"
-    program.write_text(TINY + "if __name__ == '__main__':\n    sys.exit(cli.main(sys.argv[1:]))\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        tiny.BEGIN + "from aelib import cli\nif __name__ == '__main__':\n    sys.exit(cli.main(sys.argv[1:]))\n"
+    )
     command = [sys.executable, program, "study", "--profile", "smoke"]
     assert cli.main(["study", "--profile", "smoke", "--status"]) == 0
     assert capfd.readouterr().out == "4 trials: 0 completed, 0 pruned, 0 failed, 0 running, 4 to come\n"
-    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True)
+    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert "best of 4 trials is trial" in done.stdout
     found = study.load(Plan("smoke"))
@@ -414,7 +446,7 @@ def postgresql(tmp_path_factory):
             yield f"postgresql+psycopg://aelib@/postgres?host={folder}"
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(timeout=30)
+            server.wait(PATIENCE)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -422,22 +454,25 @@ def postgresql(tmp_path_factory):
 def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_path, python, postgresql):
     """Three folders stand for three machines; the worker on one of them is killed, and another runs its trial again."""
 
-    def program(machine):
-        return TINY + (
-            "study.SILENCE = 8\n"
-            f"plan = study.Plan('smoke', storage={postgresql!r}, folder=Path('machine {machine}'))\n"
-            "print(len(study.obtain(plan).trials))"
+    def program(machine, then):
+        return (
+            BEGIN
+            + then
+            + (
+                "\nstudy.SILENCE = 3\n"
+                f"plan = study.Plan('smoke', storage={postgresql!r}, folder=Path('machine {machine}'))\n"
+                "print(len(study.obtain(plan).trials))"
+            )
         )
 
     plan = Plan("smoke", storage=postgresql, folder=tmp_path / "machine 1")
-    workers = [python(program(number)) for number in (1, 2, 3)]
-    while not any(each.user_attrs.get("where") == plan.here for each in study.status(plan).records):
-        assert workers[0].poll() is None, workers[0].stderr.read()
-        time.sleep(0.1)
-    workers[0].send_signal(signal.SIGKILL)
-    assert workers[0].wait() == -signal.SIGKILL
-    for worker in workers[1:]:
-        output, errors = worker.communicate(timeout=120)
+    first = python(program(1, "tiny.dies_in(training._Recorder, 'on_train_epoch_end', 1)"))
+    others = [python(program(number, WAIT)) for number in (2, 3)]
+    assert first.wait() == -signal.SIGKILL, first.errors()
+    assert plan.here in {each.user_attrs.get("where") for each in study.status(plan).records}
+    (tmp_path / "killed").touch()
+    for worker in others:
+        output, errors = worker.communicate()
         assert worker.returncode == 0, errors
         assert output.strip() == "4"
     records = study.status(plan).records

@@ -3,10 +3,10 @@
 import hashlib
 import platform
 import signal
-import time
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 from conftest import lacking
 
@@ -19,7 +19,7 @@ from aelib.models import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.layers import Conv
 from aelib.training import Engine, find_learning_rate, fit
 
-TINY = AutoencoderConfig(channels=(4, 4, 8), linear_units=16, latent_dim=4)
+TINY = tiny.NETWORK
 
 
 def digest(model, history) -> str:
@@ -38,9 +38,22 @@ def train(loaders, folder, *, seed=3, threads=None, **options):
     return model, fit(model, loaders, config, seed=seed, folder=folder, picture=picture, threads=threads)
 
 
-def test_the_same_seed_gives_the_same_bits(small, tmp_path):
-    assert digest(*train(small, tmp_path / "a")) == digest(*train(small, tmp_path / "b"))
-    assert digest(*train(small, tmp_path / "c", seed=4)) != digest(*train(small, tmp_path / "a"))
+@pytest.fixture
+def few():
+    """64 training and 16 validation garments; the last of three batches is odd."""
+    return few_loaders()
+
+
+def few_loaders() -> GarmentLoaders:
+    split = SplitConfig(train=64, validation=16, test=40, batch_size=24)
+    return GarmentLoaders(tiny.PROFILE.garments(), split, seed=1)
+
+
+def test_the_same_seed_gives_the_same_bits(two_threads, few, tmp_path):
+    first, again, other = (
+        digest(*train(few, tmp_path / name, seed=seed, max_epochs=2)) for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize(
@@ -65,35 +78,34 @@ def test_it_stops_when_the_loss_no_longer_falls(small, tmp_path):
     assert history.pictures.shape == (3, 28, 28)
 
 
-PROGRAM = """
-import sys
+PROGRAM = (
+    tiny.BEGIN
+    + """
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from conftest import small_loaders
-from test_training import digest, train
-small = small_loaders()
-print(digest(*train(small, Path("run"), max_epochs=8, learning_rate=None)))
+from aelib import training
+from test_training import digest, few_loaders, train
+{then}
+print(digest(*train(few_loaders(), Path("run"), learning_rate=None)))
 """
+)
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_bits(small, tmp_path, python):
-    """With real SIGKILLs: before the first epoch, and after two different later ones."""
-    program = PROGRAM.format(tests=__file__.rpartition("/")[0])
-    undisturbed = digest(*train(small, tmp_path / "undisturbed", max_epochs=8, learning_rate=None))
-    folder, kills = tmp_path / "run", 0
-    for epochs in (0, 2, 5):
-        process = python(program)
-        while process.poll() is None and _epochs(folder / "checkpoint") < epochs:
-            time.sleep(0.01)
-        if epochs == 0:
-            time.sleep(2.5)  # somewhere in the imports or in the learning-rate finder
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += process.returncode == -signal.SIGKILL
-    process = python(program)
-    output, errors = process.communicate(timeout=120)
+def test_killed_at_any_moment_it_ends_with_the_same_bits(two_threads, few, tmp_path, python, all_tiny):
+    """With real SIGKILLs: in the learning-rate finder, in the first epoch, after one, and in a later one."""
+    undisturbed = digest(*train(few, tmp_path / "undisturbed", learning_rate=None))
+    epochs = []
+    for moment in (
+        f"training._Training, 'training_step', {tiny.FINDER_STEPS - 5}",
+        f"training._Training, 'training_step', {tiny.FINDER_STEPS + 2}",
+        "training._Recorder, 'on_train_epoch_end', 2",
+        "training._Training, 'training_step', 5",
+    ):
+        (process := python(PROGRAM.format(then=f"tiny.dies_in({moment})"))).communicate()
+        assert process.returncode == -signal.SIGKILL, f"{moment}: {process.errors()}"
+        epochs.append(_epochs(tmp_path / "run/checkpoint"))
+    assert epochs == [0, 0, 2, 3]
+    output, errors = (process := python(PROGRAM.format(then=""))).communicate()
     assert process.returncode == 0, errors
-    assert kills == 3
     assert output.strip() == undisturbed
 
 

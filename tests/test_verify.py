@@ -14,9 +14,9 @@ from aelib import cli, experiments, runs, study, verify
 from aelib.errors import AelibError
 
 
-@pytest.fixture(scope="module")
-def intact(smoke_results):
-    folder = smoke_results / "verify"
+@pytest.fixture
+def intact(all_tiny, shared):
+    folder = shared / "verified-results"
     for name in ("convolutional", "transfer", "cnn"):
         experiments.obtain(name, profile="smoke", folder=folder)
     experiments.obtain("variational", profile="smoke", folder=folder, max_epochs=2, summary=True)
