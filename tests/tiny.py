@@ -41,6 +41,7 @@ def everything(patch: pytest.MonkeyPatch | None = None) -> None:
     """Make the profile `smoke`, the autoencoders, the head on them and the learning-rate finder small."""
     patch = patch or pytest.MonkeyPatch()
     quick_finder(patch)
+    patch.setattr(training, "SAVE_EVERY", 0.0)  # after each of its epochs
     patch.setitem(profiles.PROFILES, "smoke", PROFILE)
     for name, experiment in experiments.EXPERIMENTS.items():
         if not isinstance(experiment.model, BaselineConfig):
