@@ -135,6 +135,17 @@ def test_the_lock_has_hashes():
     assert all(re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line) for line in lock_lines())
 
 
+def test_all_agree_on_which_pythons():
+    """pyproject.toml says it, the others repeat it."""
+    oldest, beyond = map(int, re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project()["requires-python"]).groups())
+    for name in ("README.md", "book/intro.md"):
+        assert re.findall(r"Python 3\.(\d+) to 3\.(\d+)", (ROOT / name).read_text()) == [(str(oldest), str(beyond - 1))]
+    jobs = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in range(oldest, beyond)]
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["python_version"] == f"3.{oldest}"
+    assert f"--python-version 3.{oldest} " in (ROOT / "CONTRIBUTING.md").read_text()
+
+
 def test_workflows_have_least_permissions_and_pinned_actions():
     """A pull request must reach no secret, and an action must not change under us."""
     for path in (ROOT / ".github/workflows").glob("*.yml"):
