@@ -88,12 +88,13 @@ def install_by_uv() -> None:
         options.append("--compile-bytecode")
     uv = [VENV / "bin/uv", "pip", "install", "--quiet", "--python", PYTHON, *options]
     locked = [*uv, "--require-hashes", "--no-deps", "--requirement"]
-    if os.environ.get("UV_TORCH_BACKEND"):
+    backend = environment.pop("UV_TORCH_BACKEND", "")
+    if backend:
         text = (ROOT / "requirements.txt").read_text()
         pins = {pin.partition("==")[0]: pin for pin in re.findall(r"^\w.*(?:\n .*)*", text, re.M)}
         rest = [pin for name, pin in pins.items() if name not in BUILDS and not CUDA.match(name)]
         run([*locked, "-"], input="\n".join(rest), env=environment)
-        run([*uv, *(pins[name].split()[0] for name in BUILDS)], env=environment)
+        run([*uv, "--torch-backend", backend, *(pins[name].split()[0] for name in BUILDS)], env=environment)
     else:
         run([*locked, "requirements.txt"], env=environment)
     run([*uv, "--no-deps", "--no-build-isolation", "--editable", "."], env=environment)
