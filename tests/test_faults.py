@@ -724,7 +724,7 @@ def test_an_older_python(tmp_path):
     older = tmp_path / "python3.10"
     older.write_text(
         f'#!/bin/sh\nexec {sys.executable} -c "import runpy, sys; '
-        "sys.version_info, sys.version = (3, 10, 1), '3.10.1'; runpy.run_path(sys.argv[1])\" \"$@\"\n"
+        'sys.version_info, sys.version = (3, 10, 1), \'3.10.1\'; runpy.run_path(sys.argv[1])" "$@"\n'
     )
     older.chmod(0o755)
     (tmp_path / "tools").mkdir()
