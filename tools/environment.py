@@ -55,7 +55,7 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if READY.exists():
             return 0
-    print("Installing what requirements.txt pins (six gigabytes)", flush=True)
+    print("Installing what requirements.txt pins, up to six gigabytes", flush=True)
     # Unfinished: a package of which a part is written would pass for installed.
     clear = [] if READY.exists() else ["--clear"]
     READY.unlink(missing_ok=True)
