@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
+# Nothing is compiled when it is installed, but when it is first imported, and this would have each process do it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup data book test faults lint retrain bench serve clean
 .DEFAULT_GOAL := help
 

@@ -102,7 +102,7 @@ def sound(root: Path) -> bool:
 
 @pytest.mark.faults
 def test_uv_installs_and_is_told_what_pip_is_told(setup):
-    done = setup(UV_HTTP_RETRIES="7", PIP_RETRIES="2", PIP_CERT="/certificates.pem", PYTHONDONTWRITEBYTECODE="")
+    done = setup(UV_HTTP_RETRIES="7", PIP_RETRIES="2", PIP_CERT="/certificates.pem")
     assert done.returncode == 0, done.stderr
     assert sound(setup.root)
     (lock, environment), (aelib, _) = map(json.loads, (setup.root / "told").read_text().splitlines())

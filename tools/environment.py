@@ -84,8 +84,6 @@ def install_by_uv() -> None:
     run([*PIP, "--require-hashes", "--requirement", "tools/uv.txt"])
     listing = run([PYTHON, "-m", "pip", "config", "list"], stdout=subprocess.PIPE).stdout
     options, environment = for_uv(pip_settings(listing), dict(os.environ))
-    if sys.dont_write_bytecode:  # or it is never written, and each import compiles again
-        options.append("--compile-bytecode")
     uv = [VENV / "bin/uv", "pip", "install", "--quiet", "--python", PYTHON, *options]
     locked = [*uv, "--require-hashes", "--no-deps", "--requirement"]
     backend = environment.pop("UV_TORCH_BACKEND", "")
