@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
+# Nothing is compiled when it is installed, but when it is first imported, and this would have each process do it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup data book test faults lint retrain bench serve clean
 .DEFAULT_GOAL := help
 
@@ -13,13 +16,8 @@ help:  ## this list
 
 setup: $(READY)  ## virtual environment, locked requirements, aelib
 
-$(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {sys.version.split()[0]}: make PYTHON=/path/to/another")'
-	@rm -f $@
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+$(READY): requirements.txt pyproject.toml tools/environment.py
+	@$(PYTHON) tools/environment.py
 
 data: $(READY)  ## find or fetch FashionMNIST, and verify it
 	@$(BIN)/aelib data

@@ -341,7 +341,7 @@ def finder_curve(learning_rates: np.ndarray, losses: np.ndarray, chosen: float, 
     figure = _figure(3.2, of, {"learning_rate": learning_rates, "smoothed_loss": losses})
     axis = figure.subplots()
     axis.plot(learning_rates, losses, color=COLOURS[0])
-    at = int(np.abs(np.log(learning_rates / chosen)).argmin())
+    at = int(np.argmin(np.abs(np.log(learning_rates / chosen))))
     axis.plot(chosen, losses[at], "*", color=COLOURS[6], markersize=14, label=f"chosen: {chosen:.3g}")
     axis.set(xlabel="Learning rate", ylabel="Training loss, smoothed", xscale="log")
     axis.legend()
@@ -500,7 +500,7 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of
     # Trials lie on the border, too.
     marks: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "clip_on": False}
     axis.plot(dims, units, "o", markersize=4, **marks)
-    best = values.argmin()
+    best = np.argmin(values)
     axis.plot(dims[best], units[best], "*", markersize=14, label="best trial", linestyle="", **marks)
     bar = figure.colorbar(filled, ax=axis, label="Lowest validation loss, log scale", format="%.4f")
     bar.ax.minorticks_off()

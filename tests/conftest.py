@@ -9,8 +9,7 @@ from typing import NoReturn
 
 # One thread for each process of the tests, of which there are as many as cores: threads that outnumber the cores wait
 # for each other hundreds of times a training step. Tests about the order of threads ask for `two_threads`.
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | dict(os.environ)
 
 import pytest
 import torch

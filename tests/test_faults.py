@@ -742,15 +742,15 @@ def test_a_machine_with_one_core(python):
 def test_an_older_python(tmp_path):
     older = tmp_path / "python3.10"
     older.write_text(
-        f"#!/bin/sh\nexec {sys.executable} -c \"import sys; sys.version_info, sys.version = (3, 10, 1), '3.10.1'; "
-        'exec(sys.argv[2])" "$@"\n'
+        f'#!/bin/sh\nexec {sys.executable} -c "import runpy, sys; '
+        'sys.version_info, sys.version = (3, 10, 1), \'3.10.1\'; runpy.run_path(sys.argv[1])" "$@"\n'
     )
     older.chmod(0o755)
-    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
-    for name in ("requirements.txt", "pyproject.toml"):
-        (tmp_path / name).touch()
+    (tmp_path / "tools").mkdir()
+    for name in ("Makefile", "requirements.txt", "pyproject.toml", "tools/environment.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
     done = subprocess.run(["make", "setup", f"PYTHON={older}"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
-    assert f"Python 3.11 to 3.13 is needed, {sys.executable} is 3.10.1: make PYTHON=" in done.stderr
+    assert f"Python 3.11 to 3.15 is needed, {sys.executable} is 3.10.1: make PYTHON=" in done.stderr
     assert not (tmp_path / ".venv").exists()
     tried("An older Python", "a stand-in that says so", 1, "one line, before anything is installed")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -115,6 +116,7 @@ def test_the_lock_pins_what_pyproject_asks_for():
 
 def test_the_lock_is_complete_and_is_what_is_installed():
     """Everything that anything installed here needs is pinned, and nothing else is."""
+    environment = runpy.run_path(str(ROOT / "tools/environment.py"))
     pins = {name: pin for name, each in lock().items() for pin in each if pin.marker is None or pin.marker.evaluate()}
     needed, queue = set(), [(canonicalize_name(requirement.name), requirement.extras) for requirement in direct()]
     while queue:
@@ -129,11 +131,24 @@ def test_the_lock_is_complete_and_is_what_is_installed():
             environments = [{"extra": extra} for extra in extras or [""]]
             if requirement.marker is None or any(requirement.marker.evaluate(each) for each in environments):
                 queue.append((canonicalize_name(requirement.name), requirement.extras))
-    assert set(pins) == {name for name, _ in needed}
+    # A build of torch for processors alone does without the libraries of CUDA, and nothing else.
+    spared = {name for name in pins if environment["CUDA"].match(name)} if version("torch").endswith("+cpu") else set()
+    assert set(pins) - spared == {name for name, _ in needed}
 
 
 def test_the_lock_has_hashes():
     assert all(re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line) for line in lock_lines())
+
+
+def test_all_agree_on_which_pythons():
+    """pyproject.toml says it, the others repeat it."""
+    oldest, beyond = map(int, re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project()["requires-python"]).groups())
+    for name in ("README.md", "book/intro.md"):
+        assert re.findall(r"Python 3\.(\d+) to 3\.(\d+)", (ROOT / name).read_text()) == [(str(oldest), str(beyond - 1))]
+    jobs = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in range(oldest, beyond)]
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["python_version"] == f"3.{oldest}"
+    assert f"--python-version 3.{oldest} " in (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_workflows_have_least_permissions_and_pinned_actions():
@@ -144,7 +159,7 @@ def test_workflows_have_least_permissions_and_pinned_actions():
         assert "pull_request_target" not in text
         assert "secrets." not in text
         for action in re.findall(r"uses: (\S+)", text):
-            assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action), f"{path.name}: {action}"
+            assert re.fullmatch(r"actions/[a-z-]+(/(save|restore))?@[0-9a-f]{40}", action), f"{path.name}: {action}"
         for job in workflow["jobs"].values():
             if job.get("permissions"):
                 assert job["if"] == "github.ref == 'refs/heads/main'"

@@ -1,0 +1,22 @@
+"""What `make bench` says of a record."""
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("aelib", "cores", "status"),
+    [(4, 2, 0), (3.1, 2, 0), (2.9, 2, 1), (2.9, 4, 0)],
+    ids=["same", "less", "fallen", "else"],
+)
+def test_a_ratio_fails_only_against_a_record_of_the_same_hardware(monkeypatch, capsys, aelib, cores, status):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import run
+
+    row = {"what": "training", "plain": 100.0, "aelib": 400.0}
+    recorded = {"provenance": {"hardware": {"cores": 2}}, "engine": {"bf16": True}, "rows": [row]}
+    now = run.Row("training", "images/s", 100.0, 100.0 * aelib)
+    assert run.compare([now], recorded, hardware={"cores": cores}, engine={"bf16": True}) == status
+    told = capsys.readouterr().out
+    assert ("FALLEN: training: 2.90, was 4.00" in told) == (aelib == 2.9)
+    assert ("other hardware" in told) == (cores == 4)

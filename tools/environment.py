@@ -1,0 +1,134 @@
+"""Make the virtual environment: what requirements.txt pins, by uv or else by pip, and aelib; `make setup` runs this.
+
+uv takes a quarter of pip's time. It is pinned in tools/uv.txt and not in the lock: it changes nothing of what is
+installed. It reads none of pip's settings, so it is told them: a mirror, a proxy and certificates hold for both.
+"""
+
+import ast
+import fcntl
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BOUNDS = re.search(r'^requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text(), re.M)
+OLDEST, BEYOND = map(int, BOUNDS.groups()) if BOUNDS else (0, 0)
+if not (3, OLDEST) <= sys.version_info[:2] < (3, BEYOND):  # before anything that an older Python does not know
+    sys.exit(
+        f"Python 3.{OLDEST} to 3.{BEYOND - 1} is needed, {sys.executable} is {sys.version.split()[0]}: "
+        "make PYTHON=/path/to/another"
+    )
+
+VENV = ROOT / ".venv"
+READY = VENV / "ready"
+PYTHON = VENV / "bin/python"
+PIP = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+BUILDS = ("torch", "torchvision")
+CUDA = re.compile(r"(cuda|nvidia)-|triton$")
+"""What only those builds of torch need that are for a GPU."""
+VARIABLES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "trusted-host": "UV_INSECURE_HOST",
+    "constraint": "UV_CONSTRAINT",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+    "retries": "UV_HTTP_RETRIES",
+    "client-cert": "SSL_CLIENT_CERT",
+}
+"""pip's settings, and uv's variables for the same."""
+
+
+def main() -> int:
+    """Make the environment, then the file `ready` in it; what was left unfinished is begun anew."""
+    VENV.mkdir(exist_ok=True)
+    # Held until uv or pip has ended, too, should this process be killed before.
+    lock = os.open(VENV, os.O_RDONLY)
+    os.set_inheritable(lock, True)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"Waiting for another process that installs into {VENV}", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if READY.exists():
+            return 0
+    print("Installing what requirements.txt pins, up to six gigabytes", flush=True)
+    # Unfinished: a package of which a part is written would pass for installed.
+    clear = [] if READY.exists() else ["--clear"]
+    READY.unlink(missing_ok=True)
+    run([sys.executable, "-m", "venv", *clear, VENV])
+    try:
+        install_by_uv()
+    except (OSError, subprocess.CalledProcessError):
+        print("uv could not be had, or could not do it: pip installs the same, more slowly", flush=True)
+        run([*PIP, "--requirement", "requirements.txt"])
+        run([*PIP, "--no-deps", "--no-build-isolation", "--editable", "."])
+    READY.touch()
+    return 0
+
+
+def run(command: list, **options) -> subprocess.CompletedProcess:
+    """Run it at the root of the repository; a failure raises CalledProcessError."""
+    return subprocess.run(command, cwd=ROOT, check=True, text=True, close_fds=False, **options)
+
+
+def install_by_uv() -> None:
+    """Install uv by pip, and by uv the other pins and aelib.
+
+    Where UV_TORCH_BACKEND is set (to `cpu`, say), torch and torchvision are builds for that, of the versions that are
+    pinned; their hashes are not in the lock.
+    """
+    run([*PIP, "--require-hashes", "--requirement", "tools/uv.txt"])
+    listing = run([PYTHON, "-m", "pip", "config", "list"], stdout=subprocess.PIPE).stdout
+    options, environment = for_uv(pip_settings(listing), dict(os.environ))
+    uv = [VENV / "bin/uv", "pip", "install", "--quiet", "--python", PYTHON, *options]
+    locked = [*uv, "--require-hashes", "--no-deps", "--requirement"]
+    backend = environment.pop("UV_TORCH_BACKEND", "")
+    if backend:
+        text = (ROOT / "requirements.txt").read_text()
+        pins = {pin.partition("==")[0]: pin for pin in re.findall(r"^\w.*(?:\n .*)*", text, re.M)}
+        rest = [pin for name, pin in pins.items() if name not in BUILDS and not CUDA.match(name)]
+        run([*locked, "-"], input="\n".join(rest), env=environment)
+        run([*uv, "--torch-backend", backend, *(pins[name].split()[0] for name in BUILDS)], env=environment)
+    else:
+        run([*locked, "requirements.txt"], env=environment)
+    run([*uv, "--no-deps", "--no-build-isolation", "--editable", "."], env=environment)
+
+
+def pip_settings(listing: str) -> dict[str, str]:
+    """The effective ones of `pip config list`: the environment goes before [install], and that before [global]."""
+    lines = [re.fullmatch(r"(global|install|:env:)\.([\w-]+)=(.*)", line) for line in listing.splitlines()]
+    found = [(line[1], line[2], ast.literal_eval(line[3])) for line in lines if line]
+    found.sort(key=lambda setting: ("global", "install", ":env:").index(setting[0]))
+    return {key: value for _, key, value in found if value}
+
+
+def for_uv(settings: dict[str, str], environ: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Options and environment that make uv do as pip would with these settings; uv's own variables stay as they are."""
+    # Of several indexes pip takes the best version anywhere, and it trusts the machine's own certificates.
+    ours = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "1"}
+    for key, variable in VARIABLES.items():
+        if key in settings:
+            ours[variable] = ("," if key == "find-links" else " ").join(settings[key].split())
+    environment = ours | environ
+    certificates = settings.get("cert") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
+    if certificates:
+        environment["SSL_CERT_DIR" if Path(certificates).is_dir() else "SSL_CERT_FILE"] = certificates
+    if "proxy" in settings:
+        environment |= {"HTTP_PROXY": settings["proxy"], "HTTPS_PROXY": settings["proxy"]}
+    options = [f"--{key}={settings[key]}" for key in ("no-binary", "only-binary") if key in settings]
+    if settings.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+        options.append("--no-index")
+    return options, environment
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as failure:  # the command has said why
+        sys.exit(failure.returncode)
+    except KeyboardInterrupt:
+        sys.exit(130)
