@@ -32,7 +32,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.tuner import Tuner
 from torch import Tensor
 
-from aelib import checkpoints
+from aelib import checkpoints, code
 from aelib.data import GarmentLoaders, epoch_seed
 from aelib.errors import AelibError
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
@@ -237,8 +237,10 @@ class _Recorder(Checkpoint):
     A `Checkpoint` callback runs after early stopping has made up its mind, so that what is written is whole.
     """
 
-    def __init__(self, path: Path, picture: Tensor | None, watch: Callable | None) -> None:
-        self.path, self.picture, self.watch = path, picture, watch
+    def __init__(
+        self, path: Path, picture: Tensor | None, watch: Callable | None, origin: dict[str, Any] | None
+    ) -> None:
+        self.path, self.picture, self.watch, self.code = path, picture, watch, origin
         self.rows: list[dict[str, float]] = []
         self.seconds: list[float] = []
         self.pictures: list[Tensor] = []
@@ -268,13 +270,13 @@ class _Recorder(Checkpoint):
             self.watch(self.rows, self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("rows", "seconds", "pictures", "best_epoch", "best_weights")
+        names = ("rows", "seconds", "pictures", "best_epoch", "best_weights", "code")
         curve = vars(self.curve) if self.curve else None
         return {name: getattr(self, name) for name in names} | {"curve": curve}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         curve = state_dict["curve"]
-        vars(self).update(state_dict, curve=LearningRateCurve(**curve) if curve else None)
+        vars(self).update(state_dict, curve=LearningRateCurve(**curve) if curve else None, code=self.code)
 
 
 @torch.no_grad()
@@ -361,6 +363,8 @@ def fit(
     folder: Path,
     picture: Tensor | None = None,
     watch: Callable[[list[dict[str, float]], list[float]], None] | None = None,
+    origin: dict[str, Any] | None = None,
+    engine: Engine | None = None,
 ) -> History:
     """Train `model` until the validation loss no longer falls; leaves the best epoch's weights in it.
 
@@ -372,6 +376,9 @@ def fit(
 
         watch: called after every epoch, and before a training goes on, with `History.rows` and `History.seconds` so
             far; what it raises ends the training.
+
+        origin: what is kept of the code (`code`); a checkpoint of code that trains otherwise is not gone on from.
+        engine: what to train on; the quickest here by default.
 
     Raises:
         Diverged: the losses are no longer numbers.
@@ -385,17 +392,18 @@ def fit(
             f"{split.train:,} training images in batches of {split.batch_size} leave a batch of one, which batch "
             "normalisation cannot take: choose another batch_size or number of images"
         )
-    engine = choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
+    engine = engine or choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
     module = _Training(model, config, engine, seed)
     data = data.on(engine.device)
     path = folder / "checkpoint"
-    recorder = _Recorder(path, picture, watch)
+    recorder = _Recorder(path, picture, watch, origin)
     stopping = EarlyStopping("validation_loss", patience=config.patience, min_delta=config.min_delta)
     trainer = _trainer(folder, engine, max_epochs=config.max_epochs, callbacks=[stopping, recorder])
     finished = False
+    _discard_other_codes(path, recorder)
     if path.exists():
         states = checkpoints.load(path)["callbacks"]
         recorder.load_state_dict(states[recorder.state_key])
@@ -433,6 +441,17 @@ def fit(
     model.eval()
     pictures = torch.stack(recorder.pictures) if recorder.pictures else torch.empty(0, 28, 28, dtype=torch.uint8)
     return History(recorder.rows, recorder.best_epoch, pictures, recorder.seconds, engine, recorder.curve)
+
+
+def _discard_other_codes(path: Path, recorder: _Recorder) -> None:
+    """Remove the checkpoint of a training that was begun by code that trains otherwise than that of `recorder`."""
+    if not recorder.code or not path.exists():
+        return
+    kept = checkpoints.load(path)["callbacks"][recorder.state_key].get("code")
+    if not code.alike(kept, recorder.code):
+        why = code.STALE if kept else code.UNRECORDED
+        print(f"aelib: the checkpoint {path} is not gone on from ({why}): training from the start", file=sys.stderr)
+        path.unlink()
 
 
 def peak_memory() -> int:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from itertools import zip_longest
 from pathlib import Path
 
-from aelib import book, experiments, runs, study
+from aelib import book, code, experiments, runs, study
 from aelib.errors import AelibError
 from aelib.profiles import find_profile
 from aelib.runs import Run
@@ -52,6 +53,11 @@ def verify_runs(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
                 run = runs.load(path)
                 against = "its history" if run.config.get("summary") else "its weights"
                 faults += _faults(run)
+            if why := experiments.doubt(path):
+                if why == code.STALE:
+                    faults.append(why + experiments.mend(path, why))
+                else:
+                    against += f"; {why}"
         except AelibError as error:
             faults.append(str(error))
         except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
@@ -109,11 +115,8 @@ def verify_book(root: Path, html: Path, *, profile: str) -> Iterator[tuple[str, 
     if (built := book.profile_of(html)) != profile:
         raise AelibError(f"the built book is of profile {built}: `aelib verify --profile {built}`, or build it again")
     with tempfile.TemporaryDirectory(prefix="aelib-verify-") as folder:
-        os.environ["AELIB_NOTHING_NEW"] = "1"
-        try:
+        with _nothing_new():
             book.build(root, profile=profile, notice=find_profile(profile).notice, output=Path(folder))
-        finally:
-            del os.environ["AELIB_NOTHING_NEW"]
         made = Path(folder) / "html"
         others = []
         for name in sorted(_files(made) | _files(html)):
@@ -124,6 +127,19 @@ def verify_book(root: Path, html: Path, *, profile: str) -> Iterator[tuple[str, 
             elif not same:
                 others.append(f"{name} is {'missing' if both[0] is None else 'not what comes out'}")
         yield "other files", "the runs", others
+
+
+@contextmanager
+def _nothing_new() -> Iterator[None]:
+    """No run is made; whoever had forbidden it before finds it so."""
+    before = os.environ.get("AELIB_NOTHING_NEW")
+    os.environ["AELIB_NOTHING_NEW"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["AELIB_NOTHING_NEW"]
+        if before is not None:
+            os.environ["AELIB_NOTHING_NEW"] = before
 
 
 def _files(html: Path) -> set[str]:

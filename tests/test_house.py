@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 FLOORS = {
     "errors": 0,
     "checkpoints": 1,
+    "code": 1,
     "corruption": 1,
     "data": 1,
     "hyperparameters": 1,
@@ -33,15 +34,16 @@ FLOORS = {
     "synthetic": 2,
     "models": 4,
     "training": 5,
+    "probe": 6,
     "tables": 6,
     "profiles": 3,
-    "study": 6,
-    "experiments": 7,
-    "claims": 8,
-    "explorer": 8,
-    "book": 9,
-    "verify": 10,
-    "cli": 11,
+    "study": 7,
+    "experiments": 8,
+    "claims": 9,
+    "explorer": 9,
+    "book": 10,
+    "verify": 11,
+    "cli": 12,
 }
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, lacking
 from optuna.trial import TrialState
 
-from aelib import cli, profiles, runs, study, training
+from aelib import cli, code, profiles, runs, study, training
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
@@ -31,16 +31,23 @@ TINY = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_study import SMALL
-from aelib import cli, profiles, study
+from test_study import SMALL, unprobed
+from aelib import cli, code, profiles, study
 profiles.PROFILES["smoke"] = SMALL
+study._origin = unprobed
 """
 """How a program of another process begins."""
+
+
+def unprobed(*_):
+    """The record of the code of a trial, without the probe, which takes two seconds."""
+    return {"digest": code.digest(), "probe": {}}
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     monkeypatch.setitem(profiles.PROFILES, "smoke", SMALL)
+    monkeypatch.setattr(study, "_origin", unprobed)
 
 
 def outcome(trials):
@@ -54,6 +61,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(profiles.PROFILES, "smoke", SMALL)
+        patch.setattr(study, "_origin", unprobed)
         return study.obtain(Plan("smoke", folder=folder))
 
 
