@@ -51,7 +51,6 @@ class Experiment:
         training: how it is trained.
         source: name of the experiment whose model this one starts from, if there is one.
         validation_share: of the images that are not for testing; the profile's own split if None.
-        half: whether the weights are kept in float16; the metrics are those of what is kept.
     """
 
     model_class: type[Model]
@@ -59,7 +58,6 @@ class Experiment:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     source: str | None = None
     validation_share: float | None = None
-    half: bool = False
 
     def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
         """The experiment with the hyper-parameters that a study chose.
@@ -177,7 +175,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
 }
 for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
-    # The split and the values of Table 3; in half precision, two of them weigh what one would.
+    # The split and the values of Table 3.
     EXPERIMENTS[_name] = ClassifierExperiment(
         model_class=BaselineCNN,
         model=BaselineConfig(probability=_probability),
@@ -185,7 +183,6 @@ for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
             optimizer="adam", learning_rate=5.66e-4, weight_decay=1.69e-4, max_epochs=100, patience=6
         ),
         validation_share=1 / 6,
-        half=True,
     )
 
 
@@ -403,11 +400,9 @@ def _make(
     history = training.fit(
         model, loaders, experiment.training, seed=seed, folder=workspace, picture=picture, origin=origin
     )
-    weights = model.cpu().state_dict()
+    weights = {name: halved(value) for name, value in model.cpu().state_dict().items()}
+    model.load_state_dict(weights)  # what is kept is what is measured
     arrays: dict[str, Tensor] = {}
-    if experiment.half:
-        weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-        model.load_state_dict(weights)
     if config.get("summary"):
         weights, picture = {}, None
     else:
@@ -422,12 +417,20 @@ def _make(
         **commit,
         "code": origin,
         "data": garments.name,
+        "weights": "float16",
         "engine": asdict(history.engine),
         "training_seconds": round(sum(history.seconds), 1),
         "seconds_per_epoch": round(float(np.median(history.seconds)), 2),
         "peak_memory_bytes": training.peak_memory(),
     }
     return Contents(config, weights, history.rows, metrics, arrays, provenance)
+
+
+def halved(value: Tensor) -> Tensor:
+    """`value` in float16, where that holds it; whole numbers, and what is beyond its range, stay as they are."""
+    if value.dtype != torch.float32 or (value.numel() and value.abs().max() > torch.finfo(torch.float16).max):
+        return value
+    return value.half()
 
 
 def _begin(experiment: Experiment, source: Model | None) -> probe.Begin:
@@ -505,16 +508,28 @@ class Trained:
 
 
 def load_model(run: Run) -> Model:
-    """The model of `run`, with its weights, in evaluation mode.
+    """The model of `run`, with its weights, in float32 and in evaluation mode.
 
     Raises:
-        AelibError: `run` is a summary, which has none.
+        AelibError: `run` is a summary, which has none, or they are not those of a model of today's code.
     """
     if not run.weights:
         raise AelibError(f"run {run.path.name} is a summary without weights: obtain it with summary=False")
     model = _untrained(run)
-    model.load_state_dict(run.weights)
+    _load_weights(model, run)
     return model.eval()
+
+
+def _load_weights(model: Model, run: Run) -> None:
+    try:
+        model.load_state_dict(run.weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip().rstrip(".")
+        commit = (run.provenance.get("commit") or "that made it")[:8]
+        raise AelibError(
+            f"run {run.path}: its weights do not fit the {type(model).__name__} of this code ({reason}): "
+            f"check out commit {commit}, or train it again: `{command(run.path)}`"
+        ) from error
 
 
 def _untrained(run: Run) -> Model:
@@ -531,14 +546,11 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     Raises:
         AelibError: the data are other than those that it was trained on, or the encoder that it stands on is gone.
     """
-    experiment, profile = EXPERIMENTS[run.config["experiment"]], find_profile(run.path.parent.name)
-    garments, decisive = profile.garments(), dict(run.config["data"])
-    if garments.sha256 != decisive.pop("sha256"):
-        raise AelibError(f"run {run.path}: it was trained on other images than {garments.name}: train it again")
+    experiment, (garments, split) = EXPERIMENTS[run.config["experiment"]], _data(run)
     model, source = _untrained(run), _source(run.path, run.config)
     inputs = experiment.prepare(model, garments, load_model(source) if source else None)
-    model.load_state_dict(run.weights)
-    loaders = GarmentLoaders(inputs, SplitConfig(**decisive))
+    _load_weights(model, run)
+    loaders = GarmentLoaders(inputs, split)
     metrics = measure(model, loaders)
     arrays: dict[str, Tensor] = {}
     if isinstance(experiment, ClassifierExperiment):
@@ -551,6 +563,24 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
             assert isinstance(model, SymmetricAutoencoder)
             arrays["codes"] = encode(model, loaders)
     return metrics, arrays
+
+
+def train_again(run: Run, workspace: Path) -> Contents:
+    """What the training of `run` leaves when it is made again, in the folder `workspace`; `run` stays as it is.
+
+    Raises:
+        AelibError: as `measure_again`, or the training diverged.
+    """
+    garments, split = _data(run)
+    return _make(_as_configured(run.config), run.config, garments, split, _source(run.path, run.config), workspace)
+
+
+def _data(run: Run) -> tuple[Garments, SplitConfig]:
+    """The images that `run` was trained on, and how they were split."""
+    garments, decisive = find_profile(run.path.parent.name).garments(), dict(run.config["data"])
+    if garments.sha256 != decisive.pop("sha256"):
+        raise AelibError(f"run {run.path}: it was trained on other images than {garments.name}: train it again")
+    return garments, SplitConfig(**decisive)
 
 
 def _source(path: Path, config: dict[str, Any]) -> Run | None:
