@@ -112,7 +112,7 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         (stage / "book" / "_runs").mkdir()
         for path in sorted({path for each in read.values() for path in each}):
             if doubt(path) == code.STALE:
-                print(f"aelib: run {path.name} is {code.STALE}{experiments.mend(path, code.STALE)}", file=sys.stderr)
+                print(f"aelib: run {path.name}: {code.STALE}{experiments.mend(path, code.STALE)}", file=sys.stderr)
             shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")
         lines.append(_render(stage, output, profile, _key(root, {}, [])))
     return lines

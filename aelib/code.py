@@ -26,7 +26,7 @@ A slope of the LeakyReLU of 0.011 in place of 0.01 makes 7e-4, one of 0.02 five 
 kernels, transforms and orders of the batches make more."""
 
 UNRECORDED = "made by code that was not recorded"
-STALE = "stale: the code has changed, and trains otherwise"
+STALE = "stale, since today's code trains otherwise"
 
 
 @cache

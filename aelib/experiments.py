@@ -266,7 +266,7 @@ def obtain(
 def _say_doubt(path: Path, checksum: str) -> None:
     """Say, once in a process, if the run at `path` is not known to be what today's code makes."""
     if why := doubt(path):
-        print(f"aelib: run {path.name} is {why}" + mend(path, why), file=sys.stderr)
+        print(f"aelib: run {path.name}: {why}" + mend(path, why), file=sys.stderr)
 
 
 def mend(path: Path, why: str) -> str:

@@ -331,7 +331,7 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
 def _say_doubt(path: Path, checksum: str) -> None:
     """Say, once in a process, if the study at `path` is not known to be what today's code makes."""
     if why := doubt(path):
-        _say(f"study {path.name} is {why}" + (f"; again: `{command(path)}`" if why == code.STALE else ""))
+        _say(f"study {path.name}: {why}" + (f"; again: `{command(path)}`" if why == code.STALE else ""))
 
 
 def command(path: Path) -> str:

@@ -131,7 +131,12 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(small
     page = (html / "book/chapter.html").read_text()
     words = re.sub("<[^>]+>", "", page)
     run = next((small_book.parent / "results/report").glob("test-*"))
-    for text in (run.name, "aelib train test --again", "papermill book/chapter.ipynb out.ipynb -p profile quick"):
+    for text in (
+        run.name,
+        code.UNRECORDED,
+        "aelib train test --again",
+        "papermill book/chapter.ipynb out.ipynb -p profile quick",
+    ):
         assert text in words
     for name in ("fig-a.svg", "fig-a.csv", f"{run.name}.json"):
         (file,) = (html / "_downloads").rglob(name)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -36,6 +37,12 @@ def edited(monkeypatch):
 
 def record(name, **parameters):
     return experiments._record(experiments.configure(experiments.EXPERIMENTS[name], **parameters), None)
+
+
+@cache
+def unedited(name, *parameters):
+    """What the code as it is records, found once."""
+    return record(name, **dict(parameters))
 
 
 class _Reversed(data._Batches):
@@ -110,7 +117,7 @@ def _never_stops(*arguments, **options):
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_that_trains_otherwise_is_found(edit, edited, monkeypatch):
     change, name, parameters = EDITS[edit]
-    before = record(name, **parameters)
+    before = unedited(name, *parameters.items())
     change(monkeypatch)
     edited()
     assert not code.alike(before, record(name, **parameters))
@@ -124,7 +131,7 @@ def _same_product(patch):
 
 
 def test_a_quicker_form_of_the_same_is_not_complained_about(edited, monkeypatch):
-    before = {name: record(name, **parameters) for name, parameters in (("convolutional", {}), ("cnn", {}))}
+    before = {name: unedited(name) for name in ("convolutional", "cnn")}
     _same_product(monkeypatch)
     edited()
     after = {name: record(name) for name in before}
@@ -164,7 +171,7 @@ def test_a_run_of_other_code_is_stale_and_everything_that_reads_it_says_so(tmp_p
     experiments._say_doubt.cache_clear()
     assert smoke(tmp_path).checksum == run.checksum, "it is not trained again unasked"
     smoke(tmp_path)
-    said = f"run {run.path.name} is {code.STALE}; again: `rm -r {run.path}, and ask for it again`"
+    said = f"run {run.path.name}: {code.STALE}; again: `rm -r {run.path}, and ask for it again`"
     assert capsys.readouterr().err.count(said) == 1
     assert cli.main(["verify", "--profile", "smoke"]) == 1
     assert f"{run.path.name}: {code.STALE}" in capsys.readouterr().out
@@ -184,7 +191,7 @@ def test_a_run_whose_code_was_not_recorded_is_called_so_and_stands(tmp_path, mon
 
     retouch(run.path, "provenance.json", older)
     smoke(tmp_path)
-    assert capsys.readouterr().err.endswith(f"aelib: run {run.path.name} is {code.UNRECORDED}\n")
+    assert capsys.readouterr().err.endswith(f"aelib: run {run.path.name}: {code.UNRECORDED}\n")
     assert cli.main(["verify", "--profile", "smoke"]) == 0
     assert f"agrees with its history; {code.UNRECORDED}" in capsys.readouterr().out
 

@@ -490,7 +490,7 @@ def test_a_study_of_other_code_is_stale(undisturbed, monkeypatch, capsys):
     monkeypatch.setattr(study, "_origin", lambda *_: {"digest": "another", "probe": {"loss": 1.0}})
     study._say_doubt.cache_clear()
     study.obtain(plan)
-    assert f"is {code.STALE}; again: `rm -r {plan.path}; aelib study --profile smoke`" in capsys.readouterr().err
+    assert f": {code.STALE}; again: `rm -r {plan.path}; aelib study --profile smoke`" in capsys.readouterr().err
 
 
 def test_the_study_says_in_words_what_its_sampler_and_its_pruner_do(monkeypatch):
