@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from aelib import code
@@ -90,6 +91,10 @@ def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:
                 assert history.curve is not None
                 found["found_rate"] = history.rows[0]["learning_rate"]
                 found |= {f"finder_loss {step}": history.curve.losses[step] for step in STEPS}
+                # And of a curve that tempts it to look at its first steps, or its last, or at rates themselves.
+                falls = np.full(100, 0.01) + np.where(np.isin(np.arange(100), (9, 99)), 0.5, 0)
+                falls[60:64] += 0.2
+                found["made_rate"] = training.steepest(np.geomspace(1e-8, 1, 100), 10 - falls.cumsum())
     except training.Diverged:
         found["diverged"] = 1.0
     finally:

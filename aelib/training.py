@@ -344,14 +344,22 @@ def find_learning_rate(
         finder = Tuner(trainer).lr_find(module, data.train_dataloader(), data.val_dataloader(), update_attr=False)
     assert finder is not None
     rates, losses = np.array(finder.results["lr"]), np.array(finder.results["loss"])
+    return LearningRateCurve(rates.tolist(), losses.tolist(), steepest(rates, losses))
+
+
+def steepest(rates: np.ndarray, losses: np.ndarray) -> float:
+    """The one of `rates`, (N,), rising exponentially, after which `losses`, (N,), fall most steeply.
+
+    Raises:
+        Diverged: the losses were not finite long enough.
+    """
     # Steepest per step, that is, per decade: Lightning's own suggestion divides by the step in the rate itself
     # and so falls for the noise at its tiny first values.
     kept = slice(10, -1)  # the first 10 and the last 1 say little
     slope = np.gradient(losses[kept]) if len(losses) >= 13 else np.full(1, np.nan)
     if not np.isfinite(slope).any():
         raise Diverged("the learning-rate finder saw no finite loss: give a learning_rate")
-    suggestion = float(rates[kept][np.nanargmin(slope)])
-    return LearningRateCurve(rates.tolist(), losses.tolist(), suggestion)
+    return float(rates[kept][np.nanargmin(slope)])
 
 
 def fit(
