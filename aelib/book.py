@@ -33,7 +33,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import cores, experiments, explorer, figures, pages, runs
+from aelib import code, cores, experiments, explorer, figures, pages, runs
 from aelib.errors import AelibError
 
 
@@ -86,13 +86,14 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         if notice:
             config.setdefault("html", {})["announcement"] = notice
         (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+        doubt = cache(experiments.doubt)
         lines, seconds, read = [], {}, {}
         names = chapters(root)
         executed = _together(root, names, output / "executed" / profile, profile)
         for chapter, (line, execution, notebook) in zip(names, executed, strict=True):
             lines.append(line)
             seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
-            pages.publish(notebook, pages.papermill(chapter, profile), stage / "book")
+            pages.publish(notebook, pages.papermill(chapter, profile), stage / "book", doubt)
             pages.offer(notebook, root / "book" / f"{chapter}.ipynb", stage / "book")
             nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
         if "explore" in _pages(root):
@@ -104,12 +105,14 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         if "about" in _pages(root):
             line, same = _repeats(root, output / "executed" / profile)
             lines.append(line)
-        for name, text in pages.build_facts(seconds, read, same).items():
+        for name, text in pages.build_facts(seconds, read, same, doubt).items():
             (stage / "book" / f"_build_{name}.md").write_text(text)
         if "costs" in _pages(root):
             _costs(root / "benchmarks", stage / "book")
         (stage / "book" / "_runs").mkdir()
-        for path in {path for each in read.values() for path in each}:
+        for path in sorted({path for each in read.values() for path in each}):
+            if doubt(path) == code.STALE:
+                print(f"aelib: run {path.name}: {code.STALE}{experiments.mend(path, code.STALE)}", file=sys.stderr)
             shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")
         lines.append(_render(stage, output, profile, _key(root, {}, [])))
     return lines

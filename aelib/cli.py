@@ -58,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     command = commands.add_parser("verify", help="measure the stored runs anew, and make the built book anew")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument(
+        "--retrain", nargs="*", metavar="NAME", help="train these experiments or runs anew instead, and compare"
+    )
     command.set_defaults(action=_verify)
 
     options = parser.parse_args(arguments)
@@ -187,7 +190,11 @@ def _verify(options: argparse.Namespace) -> None:
         if faulty:
             raise AelibError(f"{', '.join(faulty)}: see above; restore from git what was changed, or make it again")
 
-    show(verify.verify_runs(runs.results_folder() / options.profile))
+    folder = runs.results_folder() / options.profile
+    if options.retrain is not None:
+        show(verify.verify_retrained(folder, options.retrain))
+        return
+    show(verify.verify_runs(folder))
     html = runs.ROOT / "_build" / "html"
     if (html / "index.html").exists():
         show(verify.verify_book(runs.ROOT, html, profile=options.profile))

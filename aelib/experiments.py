@@ -8,6 +8,7 @@ import hashlib
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import cores, latent, runs
+from aelib import code, cores, latent, probe, runs
 from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.errors import AelibError, a_seed, known
 from aelib.hyperparameters import TrainingConfig
@@ -50,7 +51,6 @@ class Experiment:
         training: how it is trained.
         source: name of the experiment whose model this one starts from, if there is one.
         validation_share: of the images that are not for testing; the profile's own split if None.
-        half: whether the weights are kept in float16; the metrics are those of what is kept.
     """
 
     model_class: type[Model]
@@ -58,7 +58,6 @@ class Experiment:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     source: str | None = None
     validation_share: float | None = None
-    half: bool = False
 
     def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
         """The experiment with the hyper-parameters that a study chose.
@@ -75,7 +74,7 @@ class Experiment:
         """What else decides the result, as JSON values."""
         return {}
 
-    def prepare(self, model: Model, garments: Garments, source: Run | None) -> Garments:
+    def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:
         """Give `model` its initial weights, if not random ones, and turn `garments` into what it takes."""
         return garments
 
@@ -147,17 +146,15 @@ class TransferExperiment(ClassifierExperiment):
         assert source is not None
         return {"encoder": hashlib.sha256((source.path / "weights.safetensors").read_bytes()).hexdigest()}
 
-    def prepare(self, model: Model, garments: Garments, source: Run | None) -> Garments:
-        """Adopt the encoder's linear block; compute the features of all images, once."""
-        assert source is not None
-        autoencoder = load_model(source)
+    def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:
+        """Adopt the linear block of `source`, an autoencoder; compute the features of all images, once."""
         assert isinstance(model, TransferClassifier)
-        assert isinstance(autoencoder, SymmetricAutoencoder)
-        model.adopt(autoencoder)
+        assert isinstance(source, SymmetricAutoencoder)
+        model.adopt(source)
         return replace(
             garments,
-            train_images=features_of(autoencoder, garments.train_images),
-            test_images=features_of(autoencoder, garments.test_images),
+            train_images=features_of(source, garments.train_images),
+            test_images=features_of(source, garments.test_images),
         )
 
 
@@ -178,7 +175,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
 }
 for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
-    # The split and the values of Table 3; in half precision, two of them weigh what one would.
+    # The split and the values of Table 3.
     EXPERIMENTS[_name] = ClassifierExperiment(
         model_class=BaselineCNN,
         model=BaselineConfig(probability=_probability),
@@ -186,7 +183,6 @@ for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
             optimizer="adam", learning_rate=5.66e-4, weight_decay=1.69e-4, max_epochs=100, patience=6
         ),
         validation_share=1 / 6,
-        half=True,
     )
 
 
@@ -239,8 +235,7 @@ def obtain(
 
         search = study.obtain(study.Plan(profile, folder=folder))
         experiment = configure(experiment.with_choice(*search.winner()), **parameters)
-    limit = chosen.epochs(experiment.training.max_epochs)
-    experiment = replace(experiment, training=replace(experiment.training, max_epochs=limit))
+    experiment = _limited(experiment, profile)
     source = None
     if experiment.source:
         source = obtain(experiment.source, profile=profile, seed=seed, config=config, folder=folder)
@@ -262,7 +257,86 @@ def obtain(
         print(f"aelib: training {path.name} in the {profile} profile", file=sys.stderr)
         return _make(experiment, decisive, chosen.garments(), split, source, workspace)
 
-    return runs.obtain(path, make, again=again)
+    run = runs.obtain(path, make, again=again)
+    _say_doubt(path, run.checksum)
+    return run
+
+
+@cache
+def _say_doubt(path: Path, checksum: str) -> None:
+    """Say, once in a process, if the run at `path` is not known to be what today's code makes."""
+    if why := doubt(path):
+        print(f"aelib: run {path.name}: {why}" + mend(path, why), file=sys.stderr)
+
+
+def mend(path: Path, why: str) -> str:
+    """What to do about `why`, a doubt about the run or study at `path`, to append to it."""
+    return f"; again: `{command(path)}`" if why == code.STALE else ""
+
+
+def doubt(path: Path) -> str:
+    """Why the run or the study at `path` may not be what today's code makes, in words; empty where it is.
+
+    Cheap where the code is the same or was not recorded; otherwise the training is probed, in about a second.
+    """
+    config, provenance = runs.about(path)
+    kept = provenance.get("code")
+    if not kept:
+        return code.UNRECORDED
+    if "digests" in kept:
+        from aelib import study
+
+        return study.doubt(path)
+    if kept["digest"] == code.digest():
+        return ""
+    try:
+        experiment, source = _as_configured(config), _source(path, config)
+        return "" if code.alike(kept, _record(experiment, source)) else code.STALE
+    except (AelibError, LookupError, TypeError, RuntimeError):  # the code no longer takes this configuration
+        return code.STALE
+
+
+def command(path: Path) -> str:
+    """What makes the run or the study at `path` again."""
+    config, _ = runs.about(path)
+    profile, name = path.parent.name, config.get("experiment")
+    if name is None:
+        from aelib import study
+
+        return study.command(path)
+    asked = {} if config.get("summary") or name not in EXPERIMENTS else _choices(name, profile, path.parent.parent)
+    for choice, experiment in asked.items():
+        if plain({part: asdict(getattr(experiment, part)) for part in ("model", "training")}).items() <= config.items():
+            return f"aelib train {name}{choice} --again{runs.options(profile, config['seed'])}"
+    return f"rm -r {path}, and ask for it again"
+
+
+def _choices(name: str, profile: str, folder: Path) -> dict[str, Experiment]:
+    """What `aelib train` makes of an experiment, by the option that it takes."""
+    from aelib import study
+
+    experiment, plan = EXPERIMENTS[name], study.Plan(profile, folder=folder)
+    found = {"": experiment}
+    with contextlib.suppress(AelibError):  # where there is no study, or none for this experiment
+        found[" --config study"] = experiment.with_choice(*study.load(plan).winner())
+    return {choice: _limited(each, profile) for choice, each in found.items()}
+
+
+def _limited(experiment: Experiment, profile: str) -> Experiment:
+    """`experiment` with no more epochs than the profile has."""
+    limit = PROFILES[profile].epochs(experiment.training.max_epochs)
+    return replace(experiment, training=replace(experiment.training, max_epochs=limit))
+
+
+def _as_configured(config: dict[str, Any]) -> Experiment:
+    """The experiment that a run with `config` is of.
+
+    Raises:
+        LookupError, TypeError, AelibError: today's code has no such experiment, or takes no such configuration.
+    """
+    experiment = EXPERIMENTS[config["experiment"]]
+    model = type(experiment.model)(**config["model"])
+    return replace(experiment, model=model, training=TrainingConfig(**config["training"]))
 
 
 def only_known_parameters() -> None:
@@ -317,21 +391,22 @@ def _make(
     split: SplitConfig,
     source: Run | None,
     workspace: Path,
+    like: dict[str, Any] | None = None,
 ) -> Contents:
     from aelib import training  # and with it Lightning, which takes seconds: what is there already needs neither
 
-    seed, code = config["seed"], runs.code()
-    torch.manual_seed(seed)
-    model = experiment.model_class(experiment.model)
-    inputs = experiment.prepare(model, garments, source)
-    loaders = GarmentLoaders(inputs, split, seed=seed)
+    seed, commit, origin = config["seed"], runs.commit(), _record(experiment, source)
+    model, loaders = probe.begin(_begin(experiment, load_model(source) if source else None), garments, split, seed)
     picture = experiment.picture(garments)
-    history = training.fit(model, loaders, experiment.training, seed=seed, folder=workspace, picture=picture)
-    weights = model.cpu().state_dict()
+    as_before: dict[str, Any] = {}
+    if like:
+        as_before = {"engine": training.same_engine(like["engine"]), "threads": like.get("threads")}
+    history = training.fit(
+        model, loaders, experiment.training, seed=seed, folder=workspace, picture=picture, origin=origin, **as_before
+    )
+    weights = {name: halved(value) for name, value in model.cpu().state_dict().items()}
+    model.load_state_dict(weights)  # what is kept is what is measured
     arrays: dict[str, Tensor] = {}
-    if experiment.half:
-        weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-        model.load_state_dict(weights)
     if config.get("summary"):
         weights, picture = {}, None
     else:
@@ -343,8 +418,10 @@ def _make(
         arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
     metrics = summarise(history.rows) | measure(model, loaders)
     provenance = runs.provenance() | {
-        **code,
+        **commit,
+        "code": origin,
         "data": garments.name,
+        "weights": "float16",
         "engine": asdict(history.engine),
         "threads": history.threads,
         "training_seconds": round(sum(history.seconds), 1),
@@ -352,6 +429,33 @@ def _make(
         "peak_memory_bytes": training.peak_memory(),
     }
     return Contents(config, weights, history.rows, metrics, arrays, provenance)
+
+
+def halved(value: Tensor) -> Tensor:
+    """`value` in float16, where that holds it; whole numbers, and what is beyond its range, stay as they are."""
+    if value.dtype != torch.float32 or (value.numel() and value.abs().max() > torch.finfo(torch.float16).max):
+        return value
+    return value.half()
+
+
+def _begin(experiment: Experiment, source: Model | None) -> probe.Begin:
+    """What `experiment` starts from; `source` is the model that it stands on, if there is one."""
+
+    def make(garments: Garments) -> tuple[Model, Garments]:
+        model = experiment.model_class(experiment.model)
+        return model, experiment.prepare(model, garments, source)
+
+    return make
+
+
+def _record(experiment: Experiment, source: Run | None) -> dict[str, Any]:
+    """What a run of `experiment` keeps of the code; the probe stands on an untrained model of the shape of `source`."""
+
+    def make(garments: Garments) -> tuple[Model, Garments]:
+        return _begin(experiment, _untrained(source).eval() if source else None)(garments)
+
+    shape = source and source.config["model"]
+    return probe.record(f"{experiment.model_class} {experiment.model} {shape}", make, experiment.training)
 
 
 def summarise(history: list[dict[str, float]]) -> dict[str, float]:
@@ -409,21 +513,33 @@ class Trained:
 
 
 def load_model(run: Run) -> Model:
-    """The model of `run`, with its weights, in evaluation mode.
+    """The model of `run`, with its weights, in float32 and in evaluation mode.
 
     Raises:
-        AelibError: `run` is a summary, which has none.
+        AelibError: `run` is a summary, which has none, or they are not those of a model of today's code.
     """
     if not run.weights:
         raise AelibError(f"run {run.path.name} is a summary without weights: obtain it with summary=False")
     model = _untrained(run)
-    model.load_state_dict(run.weights)
+    _load_weights(model, run)
     return model.eval()
 
 
+def _load_weights(model: Model, run: Run) -> None:
+    try:
+        model.load_state_dict(run.weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip().rstrip(".")
+        commit = (run.provenance.get("commit") or "that made it")[:8]
+        raise AelibError(
+            f"run {run.path}: its weights do not fit the {type(model).__name__} of this code ({reason}): "
+            f"check out commit {commit}, or train it again: `{command(run.path)}`"
+        ) from error
+
+
 def _untrained(run: Run) -> Model:
-    experiment = EXPERIMENTS[run.config["experiment"]]
-    return experiment.model_class(type(experiment.model)(**run.config["model"]))
+    experiment = _as_configured(run.config)
+    return experiment.model_class(experiment.model)
 
 
 def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -435,14 +551,11 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     Raises:
         AelibError: the data are other than those that it was trained on, or the encoder that it stands on is gone.
     """
-    experiment, profile = EXPERIMENTS[run.config["experiment"]], find_profile(run.path.parent.name)
-    garments, decisive = profile.garments(), dict(run.config["data"])
-    if garments.sha256 != decisive.pop("sha256"):
-        raise AelibError(f"run {run.path}: it was trained on other images than {garments.name}: train it again")
-    model = _untrained(run)
-    inputs = experiment.prepare(model, garments, _source(run))
-    model.load_state_dict(run.weights)
-    loaders = GarmentLoaders(inputs, SplitConfig(**decisive))
+    experiment, (garments, split) = EXPERIMENTS[run.config["experiment"]], _data(run)
+    model, source = _untrained(run), _source(run.path, run.config)
+    inputs = experiment.prepare(model, garments, load_model(source) if source else None)
+    _load_weights(model, run)
+    loaders = GarmentLoaders(inputs, split)
     metrics = measure(model, loaders)
     arrays: dict[str, Tensor] = {}
     if isinstance(experiment, ClassifierExperiment):
@@ -457,16 +570,37 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     return metrics, arrays
 
 
-def _source(run: Run) -> Run | None:
-    """The run whose encoder `run` stands on, if it does; found by the digest of its weights."""
-    if "encoder" not in run.config:
+def train_again(run: Run, workspace: Path) -> Contents:
+    """What the training of `run` leaves when it is made again, in the folder `workspace`; `run` stays as it is.
+
+    In the same precision and with the same threads from step to step, where this machine can.
+
+    Raises:
+        AelibError: as `measure_again`, or the training diverged.
+    """
+    garments, split = _data(run)
+    source = _source(run.path, run.config)
+    return _make(_as_configured(run.config), run.config, garments, split, source, workspace, like=run.provenance)
+
+
+def _data(run: Run) -> tuple[Garments, SplitConfig]:
+    """The images that `run` was trained on, and how they were split."""
+    garments, decisive = find_profile(run.path.parent.name).garments(), dict(run.config["data"])
+    if garments.sha256 != decisive.pop("sha256"):
+        raise AelibError(f"run {run.path}: it was trained on other images than {garments.name}: train it again")
+    return garments, SplitConfig(**decisive)
+
+
+def _source(path: Path, config: dict[str, Any]) -> Run | None:
+    """The run whose encoder that at `path` stands on, if it does; found by the digest of its weights."""
+    if "encoder" not in config:
         return None
-    name = EXPERIMENTS[run.config["experiment"]].source
-    for path in sorted(run.path.parent.glob(f"{name}-*")):
-        if hashlib.sha256((path / "weights.safetensors").read_bytes()).hexdigest() == run.config["encoder"]:
-            return runs.load(path)
+    name = EXPERIMENTS[config["experiment"]].source
+    for other in sorted(path.parent.glob(f"{name}-*")):
+        if hashlib.sha256((other / "weights.safetensors").read_bytes()).hexdigest() == config["encoder"]:
+            return runs.load(other)
     raise AelibError(
-        f"run {run.path}: the encoder that it stands on is not beside it: restore that from git, or delete this run, "
+        f"run {path}: the encoder that it stands on is not beside it: restore that from git, or delete this run, "
         "which another may have replaced"
     )
 

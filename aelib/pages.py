@@ -8,11 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
-import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from aelib import data, runs
+from aelib import code, data, runs
 
 
 def papermill(chapter: str, profile: str) -> str:
@@ -28,13 +27,14 @@ def papermill(chapter: str, profile: str) -> str:
     return f"papermill book/{chapter}.ipynb out.ipynb" + (f" -p profile {profile}" if profile != "report" else "")
 
 
-def publish(notebook: NotebookNode, command: str, folder: Path) -> None:
+def publish(notebook: NotebookNode, command: str, folder: Path, doubt: Callable[[Path], str]) -> None:
     """Write the figures and tables of an executed chapter below `folder`, and say under each figure where it is from.
 
     Args:
         notebook: changed in place.
         command: executes the chapter.
         folder: of the chapter; it gets `_figures/` and `_tables/`.
+        doubt: why a run may not be what today's code makes, in words; empty where it is.
     """
     for name in ("_figures", "_tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def publish(notebook: NotebookNode, command: str, folder: Path) -> None:
         if name and contents:
             drawn_from = contents[-1].pop(runs.PATHS, "").split("\n")  # myst-nb does not know it, nor CSV
             files = _files(contents[-1], folder / "_figures" / name)
-            text = _provenance(files, _source(command, [Path(path) for path in drawn_from if path]))
+            text = _provenance(files, _source(command, [Path(path) for path in drawn_from if path], doubt))
             # A name of its own: a random one would make every build another.
             cells.append(new_markdown_cell(text, id=f"provenance-{name}"[:64]))
     notebook.cells = cells
@@ -79,9 +79,9 @@ def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
     return files
 
 
-def _source(command: str, drawn_from: Sequence[Path]) -> list[str]:
+def _source(command: str, drawn_from: Sequence[Path], doubt: Callable[[Path], str]) -> list[str]:
     """Lines that say what drew a figure, and from which runs."""
-    lines = [f"- {_sentence(path, command)}" for path in drawn_from]
+    lines = [f"- {_sentence(path, command, doubt(path))}" for path in drawn_from]
     return [f"Drawn by `{command}`, from", "", *lines] if lines else [f"Drawn by `{command}`; no training decides it."]
 
 
@@ -100,11 +100,6 @@ def _provenance(files: Sequence[Path], source: Sequence[str]) -> str:
             "</div>",
         ]
     )
-
-
-def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Configuration and provenance of the run at `path`, without its weights."""
-    return json.loads((path / "config.json").read_text()), json.loads((path / "provenance.json").read_text())
 
 
 def _machine(provenance: Mapping[str, Any]) -> str:
@@ -129,11 +124,11 @@ def _parameters(path: Path, words: str) -> str:
     return f"{{download}}`{words} <_runs/{path.name}.json>`"
 
 
-def _sentence(path: Path, chapter: str) -> str:
-    config, provenance = _about(path)
+def _sentence(path: Path, chapter: str, doubt: str) -> str:
+    config, provenance = runs.about(path)
     return (
         f"`{path.name}`: {_parameters(path, 'parameters')}, seed {config.get('seed', 0)}, "
-        f"commit `{(provenance['commit'] or 'unknown')[:8]}`, "
+        f"commit {_code(provenance, doubt)}, "
         f"{provenance['training_seconds']:,.0f} s on {_machine(provenance)}; again: `{_again(path, config, chapter)}`"
     )
 
@@ -173,7 +168,10 @@ On Colab, open {links}, and put this into a first cell of its own:
 
 
 def build_facts(
-    seconds: Mapping[str, float], read: Mapping[str, Sequence[Path]], same: Mapping[str, bool]
+    seconds: Mapping[str, float],
+    read: Mapping[str, Sequence[Path]],
+    same: Mapping[str, bool],
+    doubt: Callable[[Path], str],
 ) -> dict[str, str]:
     """Facts about a build, as Markdown by name.
 
@@ -181,18 +179,19 @@ def build_facts(
         seconds: that the execution of each chapter took.
         read: paths of the runs that each chapter read.
         same: whether a training that was made again ended with the same bits, by the way of making it again.
+        doubt: as `publish` takes it.
     """
     now = runs.provenance()
     versions = now["versions"] | {name: importlib.metadata.version(name) for name in ("jupyter-book", "papermill")}
     paths = {path: chapter for chapter, each in reversed([*read.items()]) for path in each}
     rows = []
     for path, chapter in paths.items():
-        config, about = _about(path)
+        config, about = runs.about(path)
         rows.append(
             [
                 _parameters(path, path.name),
                 str(config.get("seed", 0)),
-                f"`{(about['commit'] or 'unknown')[:8]}`",
+                _code(about, doubt(path)),
                 _machine(about),
                 f"{about['training_seconds']:,.0f} s",
                 f"`{_again(path, config, papermill(chapter, path.parent.name))}`",
@@ -219,8 +218,16 @@ def build_facts(
     }
 
 
-def _commit(provenance: Mapping[str, Any]) -> str:
-    return f"`{provenance['commit'] or 'unknown'}`" + (", with changes" if provenance["uncommitted_changes"] else "")
+def _commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
+    changes = " with uncommitted changes" if provenance["uncommitted_changes"] else ""
+    return f"`{(provenance['commit'] or 'unknown')[:digits]}`{changes}"
+
+
+def _code(provenance: Mapping[str, Any], doubt: str) -> str:
+    """The commit that a run is of, or those that the trials of a study are of, and what is to be said about it."""
+    commits = [{**provenance, "commit": each} for each in provenance.get("commits", [])] or [dict(provenance)]
+    said = ", ".join(_commit(each, 8) for each in commits)
+    return said + (f" (**{doubt}**)" if doubt == code.STALE else f" ({doubt})" if doubt else "")
 
 
 def costs(record: Mapping[str, Any]) -> str:

@@ -157,6 +157,11 @@ def load(path: Path) -> Run:
     )
 
 
+def about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configuration and provenance of the run or study at `path`, without its weights, and unverified."""
+    return json.loads((path / "config.json").read_text()), json.loads((path / "provenance.json").read_text())
+
+
 def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
     """The files `names` of the folder `path`, each verified, and a digest of them all.
 
@@ -312,7 +317,7 @@ def provenance() -> dict[str, Any]:
     packages = ("torch", "pytorch-lightning", "numpy", "scikit-learn")
     return {
         "repository": f"https://github.com/{origin[1]}" if origin else None,
-        **code(),
+        **commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in packages},
@@ -320,7 +325,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def code() -> dict[str, Any]:
+def commit() -> dict[str, Any]:
     """The commit that is checked out, and whether `aelib` differs from it; to be asked before work that takes long."""
     changes = _git("status", "--porcelain", "--", "aelib")
     return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": None if changes is None else bool(changes)}

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,8 +46,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from aelib import cores, runs
-from aelib.data import GarmentLoaders, Garments
+from aelib import code, cores, probe, runs
+from aelib.data import Garments
 from aelib.errors import AelibError, a_seed, at_least_one
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
@@ -62,6 +62,17 @@ SILENCE = 600.0
 minutes at worst. A worker that was only slow loses its trial, and nothing is counted twice."""
 UNCLAIMED = 10.0
 """Seconds that a worker has to say that a new trial is its own."""
+
+TPE: dict[str, Any] = {
+    "n_ei_candidates": 24,
+    "multivariate": False,
+    "group": False,
+    # Of use to several workers; one worker has no other running trial to keep away from.
+    "constant_liar": True,
+}
+"""Options of the sampler, as they were in 2022."""
+MEDIAN: dict[str, int] = {"n_startup_trials": 10, "n_warmup_steps": 20, "interval_steps": 10, "n_min_trials": 1}
+"""Options of the report's pruner; a trial's steps are its epochs, counted from 0."""
 
 REPORTS_CHOICE = {
     "conv": 1,
@@ -141,12 +152,8 @@ class _Sampler(BaseSampler):
         key = [self.seed, trial.number, zlib.crc32(param_name.encode())]
         tpe = TPESampler(
             n_startup_trials=self.startup if trial.number >= self.startup else sys.maxsize,
-            n_ei_candidates=24,
             seed=int(np.random.SeedSequence(key).generate_state(1)[0]),
-            multivariate=False,
-            group=False,
-            # Of use to several workers; one worker has no other running trial to keep away from.
-            constant_liar=True,
+            **TPE,
         )
         return tpe.sample_independent(study, trial, param_name, param_distribution)
 
@@ -180,8 +187,8 @@ class Plan:
         return find_profile(self.profile).trials
 
     def pruner(self) -> MedianPruner:
-        """The report's; a trial's steps are its epochs, counted from 0."""
-        return MedianPruner(n_startup_trials=10, n_warmup_steps=20, interval_steps=10, n_min_trials=1)
+        """The report's."""
+        return MedianPruner(**MEDIAN)
 
     def sampler(self) -> _Sampler:
         """The report's TPE: random in the first half of the trials."""
@@ -200,8 +207,10 @@ class Plan:
                 "patience": settings.patience,
                 "min_delta": settings.min_delta,
             },
-            "sampler": "TPE, each parameter by itself, 24 candidates",
-            "pruner": "median, 10 trials to start, from epoch 20, every 10 epochs",
+            "sampler": f"TPE, {'all parameters together' if TPE['multivariate'] else 'each parameter by itself'}, "
+            f"{TPE['n_ei_candidates']} candidates",
+            "pruner": f"median, {MEDIAN['n_startup_trials']} trials to start, from epoch {MEDIAN['n_warmup_steps']}, "
+            f"every {MEDIAN['interval_steps']} epochs",
             "trials": self.trials,
             "data": {"sha256": profile.sha256} | asdict(profile.split),
             "seed": self.seed,
@@ -313,7 +322,21 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
             else:
                 _share(plan, workers)
             _publish(plan)
-    return load(plan)
+    search = load(plan)
+    _say_doubt(search.path, search.checksum)
+    return search
+
+
+@cache
+def _say_doubt(path: Path, checksum: str) -> None:
+    """Say, once in a process, if the study at `path` is not known to be what today's code makes."""
+    if why := doubt(path):
+        _say(f"study {path.name}: {why}" + (f"; again: `{command(path)}`" if why == code.STALE else ""))
+
+
+def command(path: Path) -> str:
+    """What makes the finished study at `path` again."""
+    return f"rm -r {path}; aelib study{runs.options(path.parent.name, runs.about(path)[0]['seed'])}"
 
 
 def load(plan: Plan) -> Search:
@@ -371,6 +394,13 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
     folder.mkdir(exist_ok=True)
     began, before, reported = time.perf_counter(), 0.0, len(_record(trial).intermediate_values)
     resumed = (folder / "checkpoint").exists()
+    origin = _origin(model, settings)
+    if (reported or resumed) and not code.alike(_record(trial).user_attrs.get("code"), origin):
+        _say(f"trial {trial.number} was begun by code that trains otherwise: another takes its place")
+        _give_up(study, trial)
+        shutil.rmtree(folder)
+        return
+    trial.set_user_attr("code", origin)
     seen: list[dict[str, float]] = []
 
     def watch(rows: list[dict[str, float]], seconds: list[float]) -> None:
@@ -389,11 +419,10 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
     value, state, reason, here = None, TrialState.FAIL, None, runs.provenance()
     try:
         torch.compiler.reset()  # or it would give up after eight shapes
-        torch.manual_seed(plan.seed)
-        network = SymmetricAutoencoder(model)
+        split = find_profile(plan.profile).split
+        network, loaders = probe.begin(lambda images: (SymmetricAutoencoder(model), images), garments, split, plan.seed)
         trial.set_user_attr("parameters", sum(parameter.numel() for parameter in network.parameters()))
-        loaders = GarmentLoaders(garments, find_profile(plan.profile).split, seed=plan.seed)
-        history = training.fit(network, loaders, settings, seed=plan.seed, folder=folder, watch=watch)
+        history = training.fit(network, loaders, settings, seed=plan.seed, folder=folder, watch=watch, origin=origin)
         value, state = history.rows[history.best_epoch - 1]["validation_loss"], TrialState.COMPLETE
     except optuna.TrialPruned:
         state = TrialState.PRUNED
@@ -409,6 +438,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         "learning_rate": seen[-1]["learning_rate"] if seen else None,
         "seconds": round(seconds, 1),
         "commit": here["commit"],
+        "uncommitted_changes": here["uncommitted_changes"],
         "device": training.choose_engine(0).device,
         "hardware": here["hardware"] | {"threads": torch.get_num_threads()},
         "reason": reason,
@@ -421,6 +451,37 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
     shutil.rmtree(folder)
     outcome = reason or f"{min(row['validation_loss'] for row in seen):.5f}"
     _say(f"trial {trial.number} {STATES[state]}: {outcome} after {len(seen)} epochs, {seconds:.0f} s")
+
+
+def _origin(model: AutoencoderConfig, settings: TrainingConfig) -> dict[str, Any]:
+    """What a trial keeps of the code (`aelib.code`)."""
+    return probe.record(f"a trial's {model}", lambda images: (SymmetricAutoencoder(model), images), settings)
+
+
+def doubt(path: Path) -> str:
+    """Why the finished study at `path` may not be what today's code makes, in words; empty where it is.
+
+    Looks at the best trial of each optimiser: to probe all of them would take a minute.
+    """
+    _, provenance = runs.about(path)
+    if not provenance.get("code"):
+        return code.UNRECORDED
+    if provenance["code"]["digests"] == [code.digest()]:
+        return ""
+    space, best = SymmetricAutoencoderHPS(), dict[str, FrozenTrial]()
+    for trial in sorted(_finished(path).get_trials(deepcopy=False), key=lambda each: each.value or np.inf):
+        best.setdefault(trial.params["optimizer"], trial)
+    for trial in best.values():
+        fixed = FixedTrial(trial.params)
+        if not code.alike(trial.user_attrs["code"], _origin(space.sample_model(fixed), space.sample_training(fixed))):
+            return code.STALE
+    return ""
+
+
+def _give_up(study: optuna.Study, trial: Trial) -> None:
+    """Finish `trial` as one that does not count."""
+    trial.set_user_attr("surplus", True)
+    study.tell(trial, state=TrialState.FAIL)
 
 
 STATES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -468,8 +529,7 @@ def _claim(plan: Plan, storage: BaseStorage) -> tuple[optuna.Study, Trial, FileL
             # Two machines may have asked for the last one at once: the later is one too many.
             before = [each for each in study.get_trials(deepcopy=False) if each.number < trial.number]
             if len(_counted(before)) >= plan.trials:
-                trial.set_user_attr("surplus", True)
-                study.tell(trial, state=TrialState.FAIL)
+                _give_up(study, trial)
             elif lock := _hold(plan, trial, takeover=False):
                 return study, trial, lock
             continue
@@ -479,7 +539,7 @@ def _claim(plan: Plan, storage: BaseStorage) -> tuple[optuna.Study, Trial, FileL
 
 
 def _counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """`trials` without those that were one too many."""
+    """`trials` without those that were one too many, or begun by code that trains otherwise."""
     return [each for each in trials if "surplus" not in each.user_attrs]
 
 
@@ -723,9 +783,12 @@ def _publish(plan: Plan) -> None:
         for record in records:
             del record.user_attrs["where"]  # of no use once it is finished
         study.add_trials(records)
-        commits = sorted({each.user_attrs["commit"] for each in records if each.user_attrs["commit"]})
+        facts = [each.user_attrs for each in records]
+        codes = [each.get("code") for each in facts]
         provenance = runs.provenance() | {
-            "commits": commits,
+            "commits": sorted({each["commit"] for each in facts if each["commit"]}),
+            "uncommitted_changes": any(each.get("uncommitted_changes") for each in facts),
+            "code": {"digests": sorted({each["digest"] for each in codes if each})} if all(codes) else None,
             "engine": {"device": records[0].user_attrs["device"]},
             "training_seconds": round(sum(each.user_attrs["seconds"] for each in records), 1),
             "storage": "journal" if plan.storage is None else plan.storage.partition(":")[0],

@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.tuner import Tuner
 from torch import Tensor
 
-from aelib import checkpoints, cores
+from aelib import checkpoints, code, cores
 from aelib.data import Batches, GarmentLoaders, epoch_seed
 from aelib.errors import AelibError
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
@@ -76,6 +76,14 @@ def choose_engine(steps: int) -> Engine:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     bf16 = bool(capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and capabilities.get("sse4a")))
     return Engine("cpu", bf16, steps >= COMPILE_FROM_STEPS and _has_compiler())
+
+
+def same_engine(kept: Mapping[str, Any]) -> Engine | None:
+    """The engine that a run has `kept`, where this machine has it; None where it has not."""
+    here = choose_engine(COMPILE_FROM_STEPS)
+    engine = Engine(kept["device"], kept.get("bf16", False), kept.get("compiled", False))
+    more = engine.bf16 > here.bf16 or engine.compiled > here.compiled
+    return None if more or engine.device != here.device else engine
 
 
 GPU_NEEDS = 2**30
@@ -418,8 +426,15 @@ class _Recorder(Checkpoint):
     A `Checkpoint` callback runs after early stopping has made up its mind, so that what is written is whole.
     """
 
-    def __init__(self, path: Path, picture: Tensor | None, watch: Callable | None, share: _Share) -> None:
-        self.path, self.picture, self.watch, self.share = path, picture, watch, share
+    def __init__(
+        self,
+        path: Path,
+        picture: Tensor | None,
+        watch: Callable | None,
+        origin: dict[str, Any] | None,
+        share: _Share,
+    ) -> None:
+        self.path, self.picture, self.watch, self.code, self.share = path, picture, watch, origin, share
         self.rows: list[dict[str, float]] = []
         self.seconds: list[float] = []
         self.pictures: list[Tensor] = []
@@ -454,13 +469,13 @@ class _Recorder(Checkpoint):
             self.watch(self.rows, self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("rows", "seconds", "pictures", "best_epoch", "best_weights")
+        names = ("rows", "seconds", "pictures", "best_epoch", "best_weights", "code")
         curve = vars(self.curve) if self.curve else None
         return {name: getattr(self, name) for name in names} | {"curve": curve, "threads": self.share.threads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         curve = state_dict["curve"]
-        vars(self).update(state_dict, curve=LearningRateCurve(**curve) if curve else None)
+        vars(self).update(state_dict, curve=LearningRateCurve(**curve) if curve else None, code=self.code)
         self.share.resume(state_dict["threads"])
 
 
@@ -529,14 +544,22 @@ def find_learning_rate(
         finder = Tuner(trainer).lr_find(module, data.train_dataloader(), data.val_dataloader(), update_attr=False)
     assert finder is not None
     rates, losses = np.array(finder.results["lr"]), np.array(finder.results["loss"])
+    return LearningRateCurve(rates.tolist(), losses.tolist(), steepest(rates, losses))
+
+
+def steepest(rates: np.ndarray, losses: np.ndarray) -> float:
+    """The one of `rates`, (N,), rising exponentially, after which `losses`, (N,), fall most steeply.
+
+    Raises:
+        Diverged: the losses were not finite long enough.
+    """
     # Steepest per step, that is, per decade: Lightning's own suggestion divides by the step in the rate itself
     # and so falls for the noise at its tiny first values.
     kept = slice(10, -1)  # the first 10 and the last 1 say little
     slope = np.gradient(losses[kept]) if len(losses) >= 13 else np.full(1, np.nan)
     if not np.isfinite(slope).any():
         raise Diverged("the learning-rate finder saw no finite loss: give a learning_rate")
-    suggestion = float(rates[kept][np.nanargmin(slope)])
-    return LearningRateCurve(rates.tolist(), losses.tolist(), suggestion)
+    return float(rates[kept][np.nanargmin(slope)])
 
 
 def fit(
@@ -549,6 +572,8 @@ def fit(
     picture: Tensor | None = None,
     watch: Callable[[list[dict[str, float]], list[float]], None] | None = None,
     threads: list[list[int]] | None = None,
+    origin: dict[str, Any] | None = None,
+    engine: Engine | None = None,
 ) -> History:
     """Train `model` until the validation loss no longer falls; leaves the best epoch's weights in it.
 
@@ -561,6 +586,8 @@ def fit(
             far; what it raises ends the training.
         threads: `History.threads` of a training that this one is to repeat bit for bit. By default it takes the cores
             that are idle, fewer where others come, or as many as `OMP_NUM_THREADS` says.
+        origin: what is kept of the code (`code`); a checkpoint of code that trains otherwise is not gone on from.
+        engine: what to train on; the quickest here by default.
 
     Raises:
         Diverged: the losses are no longer numbers.
@@ -576,14 +603,25 @@ def fit(
             f"{split.train:,} training images in batches of {split.batch_size} leave a batch of one, which batch "
             "normalisation cannot take: choose another batch_size or number of images"
         )
-    engine = choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
+    engine = engine or choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
     before, share = torch.get_num_threads(), _Share(threads)
     try:
         with _arithmetic(engine.device):
-            return _fit(model, data, config, engine, share, seed=seed, folder=folder, picture=picture, watch=watch)
+            return _fit(
+                model,
+                data,
+                config,
+                engine,
+                share,
+                seed=seed,
+                folder=folder,
+                picture=picture,
+                watch=watch,
+                origin=origin,
+            )
     except RuntimeError as error:
         if engine.device == "cpu" or not out_of_memory(error):
             raise
@@ -621,6 +659,7 @@ def _fit(
     folder: Path,
     picture: Tensor | None,
     watch: Callable[[list[dict[str, float]], list[float]], None] | None,
+    origin: dict[str, Any] | None,
 ) -> History:
     """What `fit` does, with an engine."""
     data = data.on(engine.device)
@@ -630,10 +669,11 @@ def _fit(
         module, loaders = _GraphedTraining(model, config, engine, seed, data), ([0], [0])  # an epoch is one batch
     path = folder / "checkpoint"
     share.before(0)
-    recorder = _Recorder(path, picture, watch, share)
+    recorder = _Recorder(path, picture, watch, origin, share)
     stopping = EarlyStopping("validation_loss", patience=config.patience, min_delta=config.min_delta)
     trainer = _trainer(folder, engine, max_epochs=config.max_epochs, callbacks=[stopping, recorder])
     finished = False
+    _discard_other_codes(path, recorder)
     if path.exists():
         states = checkpoints.load(path)["callbacks"]
         recorder.load_state_dict(states[recorder.state_key])
@@ -668,6 +708,17 @@ def _fit(
     return History(
         recorder.rows, recorder.best_epoch, pictures, recorder.seconds, engine, share.threads, recorder.curve
     )
+
+
+def _discard_other_codes(path: Path, recorder: _Recorder) -> None:
+    """Remove the checkpoint of a training that was begun by code that trains otherwise than that of `recorder`."""
+    if not recorder.code or not path.exists():
+        return
+    kept = checkpoints.load(path)["callbacks"][recorder.state_key].get("code")
+    if not code.alike(kept, recorder.code):
+        why = code.STALE if kept else code.UNRECORDED
+        print(f"aelib: the checkpoint {path} is not gone on from ({why}): training from the start", file=sys.stderr)
+        path.unlink()
 
 
 def peak_memory() -> int:

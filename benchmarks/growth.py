@@ -163,7 +163,7 @@ def main() -> None:
         print(json.dumps(measure(int(options.only[1]))))
         return
     found: dict[str, object] = {}
-    code = runs.code()  # that which is measured, whatever is committed since
+    commit = runs.commit()  # that which is measured, whatever is committed since
     for part, (_, sizes) in PARTS.items():
         found[part] = rows = []
         for size in sizes:
@@ -171,7 +171,7 @@ def main() -> None:
             rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
             print(part, " ".join(f"{name} {value:,.6g}" for name, value in rows[-1].items()), flush=True)
             if options.json:
-                found["provenance"] = runs.provenance() | code
+                found["provenance"] = runs.provenance() | commit
                 options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 

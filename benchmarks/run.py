@@ -90,7 +90,7 @@ def main() -> int:
         raise SystemExit("This measures a processor: hide the GPU with CUDA_VISIBLE_DEVICES= first.")
     os.environ["AELIB_NOTHING_NEW"] = "1"  # the runs whose epochs are counted are there, or named
     turns, seeds = 3, 1 if options.quick else 3
-    code = runs.code()  # that which is measured, whatever is committed since
+    commit = runs.commit()  # that which is measured, whatever is committed since
     engine = choose_engine(10**6)
     ceilings = {"float32": matrix_product(torch.float32)}
     if engine.bf16:  # without instructions for it one product takes a minute
@@ -115,7 +115,7 @@ def main() -> int:
             print(row, flush=True)
         if options.json:  # after each, so that what was measured is not lost
             about = {
-                "provenance": runs.provenance() | code,
+                "provenance": runs.provenance() | commit,
                 "engine": asdict(engine),
                 "ceilings": ceilings,
                 "rows": [asdict(row) for row in rows],

@@ -14,7 +14,7 @@ from conftest import ROOT, some_provenance, write
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from processes import PATIENCE
 
-from aelib import book, pages, profiles, runs, verify
+from aelib import book, code, pages, profiles, runs, verify
 from aelib.errors import AelibError
 from aelib.runs import Contents
 
@@ -136,7 +136,12 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(built
     page = (html / "book/chapter.html").read_text()
     words = re.sub("<[^>]+>", "", page)
     run = next((shared / "built-book/results/report").glob("test-*"))
-    for text in (run.name, "aelib train test --again", "papermill book/chapter.ipynb out.ipynb -p profile quick"):
+    for text in (
+        run.name,
+        code.UNRECORDED,
+        "aelib train test --again",
+        "papermill book/chapter.ipynb out.ipynb -p profile quick",
+    ):
         assert text in words
     for name in ("fig-a.svg", "fig-a.csv", f"{run.name}.json"):
         (file,) = (html / "_downloads").rglob(name)
@@ -150,6 +155,8 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(built
 
 def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
     config, about = {"seed": 3}, some_provenance() | {"engine": {"device": "cuda", "bf16": True}}
+    about |= {"commit": "0123456789", "uncommitted_changes": True}
+    said = f"`01234567` with uncommitted changes (**{code.STALE}**)"
     paths = [tmp_path / "quick" / f"run_{number}-12345678" for number in range(3)]
     for path in paths:
         path.mkdir(parents=True)
@@ -161,11 +168,12 @@ def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
         outputs = [new_output("display_data", data)]
         cells.append(new_code_cell(metadata={"mystnb": {"figure": {"name": name}}}, outputs=outputs))
     notebook = new_notebook(cells=cells)
-    pages.publish(notebook, "make book", tmp_path)
+    pages.publish(notebook, "make book", tmp_path, lambda path: code.STALE if path == paths[1] else "")
     assert (tmp_path / "_figures/fig-a.png").read_bytes() == b"PNG"
     _, first, _, second = (cell.source for cell in notebook.cells)
     assert "s on GPU, bfloat16; again: `aelib train run_0 --again --profile quick --seed 3`" in first
-    assert "run_1" in first
+    assert f"`run_1-12345678`: {{download}}`parameters <_runs/run_1-12345678.json>`, seed 3, commit {said}, " in first
+    assert first.count("stale") == 1
     assert "run_2" not in first
     assert "run_" not in second
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from aelib import data, experiments, runs, study, training
+from aelib import data, experiments, runs, study, training, verify
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
@@ -35,7 +35,8 @@ def test_a_smoke_run_learns_and_is_complete(run):
 
 def test_the_stored_loss_is_that_of_the_stored_weights(run):
     best = min(row["validation_loss"] for row in run.history)
-    assert run.metrics["validation_loss"] == pytest.approx(best, rel=1e-5)
+    assert run.metrics["validation_loss"] == pytest.approx(best, rel=verify.HALF)
+    assert {each.dtype for each in run.weights.values()} == {torch.float16}
     trained = experiments.open_run(run)
     error = (trained.images - trained.decode(trained.codes)) ** 2
     assert float(error.mean()) == pytest.approx(run.metrics["test_loss"], rel=1e-5)
@@ -164,7 +165,7 @@ def test_a_build_notices_a_training_that_does_not_repeat_itself(all_tiny, monkey
 
 def test_the_published_runs_stay_small():
     listed = subprocess.run(["git", "ls-files", "results/report"], cwd=runs.ROOT, capture_output=True, text=True)
-    assert 0 < sum((runs.ROOT / name).stat().st_size for name in listed.stdout.splitlines()) < 28e6
+    assert 0 < sum((runs.ROOT / name).stat().st_size for name in listed.stdout.splitlines()) < 60e6
 
 
 def test_only_what_decides_the_result_is_in_the_fingerprint(run):

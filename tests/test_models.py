@@ -57,10 +57,21 @@ def test_every_parameter_has_a_gradient(model, batch):
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters() if parameter.ndim > 1)
 
 
-def test_the_model_is_as_large_as_the_reports(request, model):
-    expected = {"variational": 900_477, "transfer": 412_426, "cnn": 2_511_082, "cnn_augmented": 2_511_082}
-    count = sum(parameter.numel() for parameter in model.parameters())
-    assert count == expected.get(request.node.callspec.params["model"], 892_767)
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("convolutional", 892_767),
+        ("denoising", 892_767),
+        ("variational", 900_477),
+        ("transfer", 412_426),
+        ("cnn", 2_511_082),
+        ("cnn_augmented", 2_511_082),
+    ],
+)
+def test_the_model_is_as_large_as_the_reports(name, count):
+    experiment = EXPERIMENTS[name]
+    model = experiment.model_class(experiment.model)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
 def test_saved_and_loaded_it_is_the_same(model, batch, tmp_path):

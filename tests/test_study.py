@@ -20,7 +20,7 @@ from conftest import ROOT, lacking
 from optuna.trial import TrialState
 from processes import PATIENCE
 
-from aelib import cli, runs, study, training
+from aelib import cli, code, runs, study, training
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
@@ -482,3 +482,50 @@ def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_
     assert outcome(records)[:2] == outcome(undisturbed.trials)[:2]
     published = study.load(replace(plan, folder=tmp_path / "machine 2"))
     assert outcome(published.trials) == outcome(records)
+
+
+def test_a_trial_that_other_code_began_is_begun_again(tmp_path, monkeypatch, capsys):
+    """What that code has reported does not count, neither does its checkpoint."""
+    plan, fit = Plan("smoke", folder=tmp_path), training.fit
+
+    def killed(*arguments, watch, **options):
+        def after_an_epoch(rows, seconds):
+            watch(rows, seconds)
+            raise KeyboardInterrupt
+
+        return fit(*arguments, watch=after_an_epoch, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", killed)
+        patch.setattr(study, "_origin", lambda *_: {"digest": "other", "probe": {"loss": 1.0}})
+        with pytest.raises(KeyboardInterrupt):
+            study.obtain(plan)
+    assert list(plan.workspace.glob("trial-0-*/checkpoint"))
+    found = study.obtain(plan)
+    assert "trial 0 was begun by code that trains otherwise" in capsys.readouterr().err
+    assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
+    assert [len(each.intermediate_values) for each in found.trials] == [3] * 4
+    assert not list(tmp_path.glob("**/trial-*"))
+
+
+def test_a_study_of_other_code_is_stale(undisturbed, monkeypatch, capsys):
+    plan = Plan("smoke", folder=undisturbed.path.parent.parent)
+    assert undisturbed.provenance["code"] == {"digests": [code.digest()]}
+    assert study.doubt(undisturbed.path) == ""
+    monkeypatch.setattr(code, "digest", lambda: "another")
+    assert study.doubt(undisturbed.path) == "", "it trains alike"
+    monkeypatch.setattr(study, "_origin", lambda *_: {"digest": "another", "probe": {"loss": 1.0}})
+    study._say_doubt.cache_clear()
+    study.obtain(plan)
+    assert f": {code.STALE}; again: `rm -r {plan.path}; aelib study --profile smoke`" in capsys.readouterr().err
+
+
+def test_the_study_says_in_words_what_its_sampler_and_its_pruner_do(monkeypatch):
+    config = Plan("smoke").config()
+    assert config["sampler"] == "TPE, each parameter by itself, 24 candidates"
+    assert config["pruner"] == "median, 10 trials to start, from epoch 20, every 10 epochs"
+    monkeypatch.setitem(study.TPE, "n_ei_candidates", 25)
+    monkeypatch.setitem(study.MEDIAN, "interval_steps", 5)
+    assert Plan("smoke").config()["sampler"].endswith("25 candidates")
+    assert Plan("smoke").config()["pruner"].endswith("every 5 epochs")
+    assert Plan("smoke").pruner()._interval_steps == 5

@@ -4,13 +4,15 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
 import torch
 
-from aelib import cli, experiments, runs, study, verify
+from aelib import cli, data, experiments, runs, study, training, verify
 from aelib.errors import AelibError
 
 
@@ -40,10 +42,10 @@ def retouch(path, name, change):
     (path / runs.CHECKSUMS).write_text("\n".join([*kept, f"{digest}  {name}"]) + "\n")
 
 
-def one_number(name):
+def one_number(name, by=3 * verify.TOLERANCE):
     def change(content):
         metrics = json.loads(content)
-        metrics[name] *= 1 + 3 * verify.TOLERANCE
+        metrics[name] *= 1 + by
         return json.dumps(metrics).encode()
 
     return change
@@ -128,7 +130,12 @@ def test_what_was_left_alone_agrees(results, capsys):
         ),
         ("cnn", "arrays.safetensors", one_tensor("predictions", shifted), "predictions is not what the weights give"),
         ("transfer", "metrics.json", one_number("test_accuracy"), "metrics.json: test_accuracy is"),
-        ("variational", "metrics.json", one_number("validation_kl"), "history.csv: validation_kl of the best epoch"),
+        (
+            "variational",
+            "metrics.json",
+            one_number("validation_kl", 3 * verify.HALF),
+            "history.csv: validation_kl of the best epoch",
+        ),
     ],
 )
 def test_what_was_changed_with_its_checksum_is_found(results, run, file, change, words, capsys):
@@ -163,7 +170,7 @@ def test_a_file_of_another_shape_does_not_keep_the_others_from_being_verified(re
     assert cli.main(["verify", "--profile", "smoke"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{other.name}: it cannot be measured: KeyError")
-    assert lines[1].startswith(f"{path.name}: it cannot be measured: RuntimeError")
+    assert lines[1].startswith(f"{path.name}: run {path}: its weights do not fit the SymmetricAutoencoder of this code")
     assert lines[3].endswith(": agrees with its history")
 
 
@@ -182,3 +189,53 @@ def test_nothing_is_made_while_what_is_there_is_verified(monkeypatch, tmp_path):
         with pytest.raises(AelibError, match="AELIB_NOTHING_NEW forbids to make it"):
             make()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_user_has_forbidden_stays_forbidden(monkeypatch):
+    for before in ("1", None):
+        if before is None:
+            monkeypatch.delenv("AELIB_NOTHING_NEW")
+        else:
+            monkeypatch.setenv("AELIB_NOTHING_NEW", before)
+        with verify._nothing_new():
+            assert os.environ["AELIB_NOTHING_NEW"] == "1"
+        assert os.environ.get("AELIB_NOTHING_NEW") == before
+
+
+def test_trained_again_a_run_has_the_same_bits_or_is_within_the_spread_or_neither(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    tiny = {"channels": (4, 4, 8), "linear_units": 16, "latent_dim": 4, "learning_rate": 0.001}
+    run = experiments.obtain("convolutional", profile="smoke", max_epochs=2, summary=True, **tiny)
+    before = {file: file.read_bytes() for file in run.path.iterdir()}
+
+    def retrain():
+        capsys.readouterr()
+        return cli.main(["verify", "--profile", "smoke", "--retrain", run.path.name]), capsys.readouterr().out
+
+    assert retrain() == (0, f"{run.path.name}: agrees with its training, made again: the same bits\n")
+    seeds = data.epoch_seed
+    monkeypatch.setattr(data, "epoch_seed", lambda seed, epoch: seeds(seed + 1, epoch))
+    status, said = retrain()
+    assert (status, said) == (
+        0,
+        f"{run.path.name}: agrees with its training, made again: other bits, within the spread\n",
+    )
+    monkeypatch.setattr(training, "OPTIMIZERS", dict.fromkeys(training.OPTIMIZERS, torch.optim.SGD))
+    status, said = retrain()
+    assert status == 1
+    assert "metrics.json: test_loss is" in said
+    assert "when it is trained again" in said
+    assert {file: file.read_bytes() for file in run.path.iterdir()} == before
+    assert cli.main(["verify", "--profile", "smoke", "--retrain", "cnn"]) == 1
+    assert f"run must be one of convolutional, {run.path.name}, not 'cnn'" in capsys.readouterr().err
+
+
+def test_weights_that_the_code_has_no_place_for_are_named(results):
+    (path,) = results.glob("cnn-*")
+    run = runs.load(path)
+    other = replace(run, weights={name: each for name, each in run.weights.items() if name != "layers.0.weight"})
+    with pytest.raises(
+        AelibError, match="do not fit the BaselineCNN .*layers.0.weight.* `aelib train cnn --again"
+    ) as e:
+        experiments.load_model(other)
+    assert "\n" not in str(e.value)

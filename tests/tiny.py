@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aelib import experiments, profiles, synthetic, training
+from aelib import code, experiments, probe, profiles, synthetic, training
 from aelib.data import SplitConfig
 from aelib.models import AutoencoderConfig, BaselineConfig
 
@@ -42,6 +42,7 @@ def everything(patch: pytest.MonkeyPatch | None = None) -> None:
     patch = patch or pytest.MonkeyPatch()
     quick_finder(patch)
     patch.setattr(training, "SAVE_EVERY", 0.0)  # after each of its epochs
+    patch.setattr(probe, "record", lambda *_: {"digest": code.digest(), "probe": {}})  # a probe takes two seconds
     patch.setitem(profiles.PROFILES, "smoke", PROFILE)
     for name, experiment in experiments.EXPERIMENTS.items():
         if not isinstance(experiment.model, BaselineConfig):

@@ -1,0 +1,236 @@
+"""A run knows the code that made it: what was changed on purpose is found, what trains alike stands."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from test_verify import retouch
+from torch import nn
+
+from aelib import cli, code, corruption, data, experiments, hyperparameters, probe, runs, training
+from aelib.models import AutoencoderConfig, BaselineCNN, SymmetricAutoencoder, layers
+from aelib.models.classifier import BaselineConfig
+from aelib.models.denoising import DenoisingConfig
+
+SMALL = {"channels": (4, 4, 8), "linear_units": 16, "latent_dim": 4}
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch):
+    """Each test probes anew."""
+    monkeypatch.setattr(probe, "_FOUND", {})
+    experiments._say_doubt.cache_clear()
+
+
+@pytest.fixture
+def edited(monkeypatch):
+    """Call it where decisive code is changed: its digest is another, and what was probed is forgotten."""
+
+    def edit():
+        monkeypatch.setattr(code, "digest", lambda: "another")
+        probe._FOUND.clear()
+
+    return edit
+
+
+def record(name, **parameters):
+    return experiments._record(experiments.configure(experiments.EXPERIMENTS[name], **parameters), None)
+
+
+@cache
+def unedited(name, *parameters):
+    """What the code as it is records, found once."""
+    return record(name, **dict(parameters))
+
+
+class _Reversed(data._Batches):
+    def __iter__(self):
+        yield from reversed(list(super().__iter__()))
+
+
+def _slope(patch):
+    begin = nn.LeakyReLU.__init__
+    patch.setattr(nn.LeakyReLU, "__init__", lambda self, slope=0.02: begin(self, slope))
+
+
+def _dropout(patch):
+    begin = layers.DroppingLeakyReLU.__init__
+    patch.setattr(layers.DroppingLeakyReLU, "__init__", lambda self, dropout: begin(self, 1.2 * dropout))
+
+
+def _kernel(patch):
+    begin = BaselineCNN.__init__
+
+    def smaller(self, config=None):
+        begin(self, config)
+        self.layers[6] = layers.without_bias_gradient(layers.QuickConv2d(64, 32, 5, 1, 2))
+
+    patch.setattr(BaselineCNN, "__init__", smaller)
+
+
+def _erased(config, **others):
+    def change(patch):
+        other = property(lambda self: corruption.Corruption(probability=self.probability, **others))
+        patch.setattr(config, "corruption", other)
+
+    return change
+
+
+def _finder(patch):
+    """It no longer leaves out the first ten steps, which matters to few curves."""
+    patch.setattr(training, "steepest", lambda rates, losses: float(rates[:-1][np.argmin(np.gradient(losses[:-1]))]))
+
+
+EDITS = {
+    "the slope of the LeakyReLU": (_slope, "convolutional", {}),
+    "the dropout": (_dropout, "convolutional", {}),
+    "a kernel of the CNN": (_kernel, "cnn", {}),
+    "the momentum": (lambda patch: patch.setattr(training, "SGD_MOMENTUM", 0.9), "convolutional", {"optimizer": "sgd"}),
+    "the erased area": (_erased(DenoisingConfig, erased_area=(0.02, 0.3)), "denoising", {"learning_rate": 0.01}),
+    "the erased area of the CNN": (
+        _erased(BaselineConfig, noise_std=0.1, erased_area=(0.02, 0.33), rescale=True), "cnn_augmented", {},
+    ),
+    "the learning-rate finder": (_finder, "denoising", SMALL),
+    "the order of the batches": (lambda patch: patch.setattr(data, "_Batches", _Reversed), "convolutional", {}),
+    "the seed of an epoch": (lambda patch: patch.setattr(training, "epoch_seed", lambda *_: 7), "variational", {}),
+    "the weight of the divergence": (
+        lambda patch: patch.setattr("aelib.models.variational.kl_to_standard_normal", lambda m, _: m.square().sum(1)),
+        "variational", {},
+    ),
+    "when a training stops": (
+        lambda patch: patch.setattr(training, "EarlyStopping", _never_stops), "convolutional", {},
+    ),
+}  # fmt: skip
+
+
+def _never_stops(*arguments, **options):
+    return training.pl.callbacks.EarlyStopping(*arguments, **options | {"patience": 100})
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_that_trains_otherwise_is_found(edit, edited, monkeypatch):
+    change, name, parameters = EDITS[edit]
+    before = unedited(name, *parameters.items())
+    change(monkeypatch)
+    edited()
+    assert not code.alike(before, record(name, **parameters))
+
+
+def _same_product(patch):
+    def forward(self, x):
+        return torch.einsum("bi,oi->bo", x, self.weight) + self.bias
+
+    patch.setattr(nn.Linear, "forward", forward)
+
+
+def test_a_quicker_form_of_the_same_is_not_complained_about(edited, monkeypatch):
+    before = {name: unedited(name) for name in ("convolutional", "cnn")}
+    _same_product(monkeypatch)
+    edited()
+    after = {name: record(name) for name in before}
+    for name, each in before.items():
+        assert each["digest"] != after[name]["digest"]
+        assert code.alike(each, after[name])
+        assert each["probe"] != after[name]["probe"], "the product was computed in another way"
+
+
+def test_words_and_layout_are_not_in_the_digest():
+    one = '"""A."""\nX = 1\n"""What X is."""\n\ndef f(a):\n    """Doc."""\n    return a  # so\n'
+    other = "X = 1\ndef f(a):\n\n    return (a)\n"
+    assert code.bare(one) == code.bare(other)
+    assert code.bare(one) != code.bare(one.replace("return a", "return -a"))
+    names = {path.relative_to(runs.ROOT / "aelib").as_posix() for path in code._files()}
+    assert {"training.py", "data.py", "corruption.py", "models/layers.py", "models/base.py", "probe.py"} <= names
+
+
+def smoke(folder, **options):
+    """A run that takes a second."""
+    parameters = SMALL | {"optimizer": "sgd", "max_epochs": 1, "summary": True}
+    return experiments.obtain("convolutional", profile="smoke", folder=folder, **parameters, **options)
+
+
+def test_a_run_of_other_code_is_stale_and_everything_that_reads_it_says_so(tmp_path, edited, monkeypatch, capsys):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    monkeypatch.setattr(runs, "ROOT", tmp_path)  # where no book is built
+    run = smoke(tmp_path)
+    assert set(run.provenance["code"]) == {"digest", "probe"}
+    assert "code" not in run.config
+    edited()
+    assert smoke(tmp_path).checksum == run.checksum
+    assert "stale" not in capsys.readouterr().err, "it trains alike"
+    assert cli.main(["verify", "--profile", "smoke"]) == 0
+    monkeypatch.setattr(training, "SGD_MOMENTUM", 0.5)
+    edited()
+    experiments._say_doubt.cache_clear()
+    assert smoke(tmp_path).checksum == run.checksum, "it is not trained again unasked"
+    smoke(tmp_path)
+    said = f"run {run.path.name}: {code.STALE}; again: `rm -r {run.path}, and ask for it again`"
+    assert capsys.readouterr().err.count(said) == 1
+    assert cli.main(["verify", "--profile", "smoke"]) == 1
+    assert f"{run.path.name}: {code.STALE}" in capsys.readouterr().out
+    assert smoke(tmp_path, again=True).provenance["code"]["digest"] == "another"
+    assert cli.main(["verify", "--profile", "smoke"]) == 0
+
+
+def test_a_run_whose_code_was_not_recorded_is_called_so_and_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    run = smoke(tmp_path)
+
+    def older(content):
+        provenance = json.loads(content)
+        del provenance["code"]
+        return json.dumps(provenance).encode()
+
+    retouch(run.path, "provenance.json", older)
+    smoke(tmp_path)
+    assert capsys.readouterr().err.endswith(f"aelib: run {run.path.name}: {code.UNRECORDED}\n")
+    assert cli.main(["verify", "--profile", "smoke"]) == 0
+    assert f"agrees with its history; {code.UNRECORDED}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "seed", "expected"),
+    [
+        ("variational", {}, 0, "aelib train variational --again --profile smoke"),
+        ("variational", {}, 3, "aelib train variational --again --profile smoke --seed 3"),
+        ("variational", {"beta": 4.0}, 0, "rm -r {path}, and ask for it again"),
+    ],
+)
+def test_the_mend_makes_the_run_that_is_stale(name, config, seed, expected, tmp_path, monkeypatch):
+    """Without training it: the configuration is enough."""
+    seen = []
+    monkeypatch.setattr(runs, "obtain", lambda path, make, **_: seen.append((path, make)))
+    monkeypatch.setattr(experiments, "_make", lambda _, config, *__: config)
+    with pytest.raises(AttributeError):
+        experiments.obtain(name, profile="smoke", seed=seed, folder=tmp_path, **config)
+    (path, make) = seen[0]
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(make(tmp_path)))
+    (path / "provenance.json").write_text("{}")
+    assert experiments.command(path) == expected.format(path=path)
+
+
+def test_a_checkpoint_of_other_code_is_not_gone_on_from(small, tmp_path, capsys):
+    def train(folder, epochs, found):
+        folder.mkdir(exist_ok=True)
+        torch.manual_seed(0)
+        model = SymmetricAutoencoder(AutoencoderConfig(**SMALL))
+        origin = found and {"digest": str(found), "probe": {"loss": found}}
+        config = hyperparameters.TrainingConfig(max_epochs=epochs)
+        return training.fit(model, small, config, seed=0, folder=folder, origin=origin)
+
+    whole = train(tmp_path / "whole", 3, 1.0)
+    first = train(tmp_path / "other", 2, 1.0)
+    alike = train(tmp_path / "other", 3, 1.0 + code.TOLERANCE / 2)
+    assert alike.seconds[:2] == first.seconds, "gone on from"
+    assert capsys.readouterr().err == ""
+    other = train(tmp_path / "other", 3, 1.1)
+    assert f"{tmp_path / 'other' / 'checkpoint'} is not gone on from ({code.STALE})" in capsys.readouterr().err
+    assert other.seconds[:2] != first.seconds, "from the start"
+    assert other.rows == whole.rows
+    train(tmp_path / "unknown", 2, None)
+    train(tmp_path / "unknown", 3, 1.0)
+    assert f"is not gone on from ({code.UNRECORDED})" in capsys.readouterr().err
