@@ -45,7 +45,7 @@ def unedited(name, *parameters):
     return record(name, **dict(parameters))
 
 
-class _Reversed(data._Batches):
+class _Reversed(data.Batches):
     def __iter__(self):
         yield from reversed(list(super().__iter__()))
 
@@ -93,7 +93,7 @@ EDITS = {
         _erased(BaselineConfig, noise_std=0.1, erased_area=(0.02, 0.33), rescale=True), "cnn_augmented", {},
     ),
     "the learning-rate finder": (_finder, "denoising", SMALL),
-    "the order of the batches": (lambda patch: patch.setattr(data, "_Batches", _Reversed), "convolutional", {}),
+    "the order of the batches": (lambda patch: patch.setattr(data, "Batches", _Reversed), "convolutional", {}),
     "the seed of an epoch": (lambda patch: patch.setattr(training, "epoch_seed", lambda *_: 7), "variational", {}),
     "the weight of the divergence": (
         lambda patch: patch.setattr("aelib.models.variational.kl_to_standard_normal", lambda m, _: m.square().sum(1)),
