@@ -91,7 +91,8 @@ def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:
                 history = fit(replace(config, max_epochs=1), split)[2]
                 assert history.curve is not None
                 found["found_rate"] = history.rows[0]["learning_rate"]
-                found |= {f"finder_loss {step}": history.curve.losses[step] for step in STEPS}
+                losses = history.curve.losses  # fewer where they rise early
+                found |= {f"finder_loss {step}": losses[step] for step in STEPS if step < len(losses)}
                 # And of a curve that tempts it to look at its first steps, or its last, or at rates themselves.
                 falls = np.full(100, 0.01) + np.where(np.isin(np.arange(100), (9, 99)), 0.5, 0)
                 falls[60:64] += 0.2

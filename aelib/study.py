@@ -416,7 +416,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    value, state, reason, here = None, TrialState.FAIL, None, runs.provenance()
+    value, state, reason, here, threads = None, TrialState.FAIL, None, runs.provenance(), None
     try:
         torch.compiler.reset()  # or it would give up after eight shapes
         split = find_profile(plan.profile).split
@@ -424,6 +424,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         trial.set_user_attr("parameters", sum(parameter.numel() for parameter in network.parameters()))
         history = training.fit(network, loaders, settings, seed=plan.seed, folder=folder, watch=watch, origin=origin)
         value, state = history.rows[history.best_epoch - 1]["validation_loss"], TrialState.COMPLETE
+        threads = history.threads
     except optuna.TrialPruned:
         state = TrialState.PRUNED
     except training.Diverged as error:
@@ -440,6 +441,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         "commit": here["commit"],
         "uncommitted_changes": here["uncommitted_changes"],
         "device": training.choose_engine(0).device,
+        "threads": threads,
         "hardware": here["hardware"] | {"threads": torch.get_num_threads()},
         "reason": reason,
     }
