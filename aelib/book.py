@@ -325,7 +325,7 @@ def _execute(
         # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
         "PYTHONWARNINGS": "ignore:IProgress not found",
         # With more threads than cores, two trainings at once would take for ever.
-        "OMP_NUM_THREADS": str(cores.asked() or max(1, cores.available() // AT_ONCE)),
+        "OMP_NUM_THREADS": str(max(1, (cores.asked() or cores.available()) // AT_ONCE)),
     }
 
     class Kernel(AsyncKernelManager):

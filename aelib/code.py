@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -31,6 +33,13 @@ STALE = "stale, since today's code trains otherwise"
 
 
 @cache
+def say(what: str, why: str, mend: str) -> None:
+    """Say, once in a process, why `what` may not be what today's code makes; in a build its pages say what is old."""
+    if why == STALE or (why and "AELIB_RUNS_READ" not in os.environ):
+        print(f"aelib: {what}: {why}{mend}", file=sys.stderr)
+
+
+@cache
 def digest() -> str:
     """SHA-256, in hexadecimal, of the decisive code without its docstrings, comments and layout."""
     return hashlib.sha256("\0".join(bare(path.read_text()) for path in _files()).encode()).hexdigest()
@@ -48,7 +57,17 @@ def bare(source: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [each for each in node.body if not _is_text(each)]
-    return ast.unparse(tree)
+    return repr(_shape(tree))
+
+
+def _shape(node: object) -> object:
+    """What a tree is made of, without what only some versions of Python note down."""
+    if isinstance(node, list):
+        return [_shape(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return node
+    parts = [(name, _shape(value)) for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return [type(node).__name__, *parts]
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -64,6 +83,8 @@ def alike(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> boo
 
 def agree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     """Whether two probes found the same numbers, to `TOLERANCE`."""
-    return one.keys() == other.keys() and all(
-        abs(value - other[name]) <= TOLERANCE * abs(value) for name, value in one.items()
+    return (
+        bool(one)
+        and one.keys() == other.keys()
+        and all(abs(value - other[name]) <= TOLERANCE * abs(value) for name, value in one.items())
     )

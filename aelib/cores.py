@@ -7,6 +7,7 @@ one after the other.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -32,7 +33,7 @@ def asked() -> int | None:
 def choose() -> int:
     """How many threads to begin with: as the user asked, or one for each idle core, and at least one."""
     if given := asked():
-        return given
+        return min(given, torch.get_num_threads())  # fewer in a process that shares the cores with others of ours
     load = Load()
     time.sleep(WINDOW / 5)
     return load.room(min(available(), torch.get_num_threads()))
@@ -42,15 +43,21 @@ class Load:
     """How busy other processes keep the cores that this one may use, since it was last asked."""
 
     def __init__(self) -> None:
-        process = psutil.Process()
-        # macOS knows no affinity.
-        self._cores = process.cpu_affinity() if hasattr(process, "cpu_affinity") else range(psutil.cpu_count() or 1)
+        self._process = psutil.Process()
         self._mark()
 
     def _mark(self) -> None:
         times = psutil.cpu_times(percpu=True)
-        idle = sum(times[core].idle + getattr(times[core], "iowait", 0) for core in self._cores if core < len(times))
-        self._now = (time.monotonic(), idle, time.process_time())
+        # macOS knows no affinity; and a container may show fewer cores than it numbers.
+        mine = self._process.cpu_affinity() if hasattr(self._process, "cpu_affinity") else []
+        times = [times[core] for core in mine if core < len(times)] or times
+        idle = sum(each.idle + getattr(each, "iowait", 0) for each in times)
+        # Of a compiler, too, that a training has started; of those that have ended, their parents know.
+        own = 0.0
+        for process in (self._process, *self._process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                own += sum(process.cpu_times()[:4])
+        self._now = (time.monotonic(), idle, own, sum(sum(each) for each in times), len(times))
 
     @property
     def seconds(self) -> float:
@@ -58,15 +65,17 @@ class Load:
         return time.monotonic() - self._now[0]
 
     def others(self) -> float:
-        """How many cores were kept busy by others."""
-        began, idle, own = self._now
+        """How many cores were kept busy by others; 0 where the machine does not say."""
+        began, idle, own, ticks, cores = self._now
         self._mark()
-        now, still_idle, by_now = self._now
-        return max(0.0, len(self._cores) - (still_idle - idle + by_now - own) / max(now - began, 1e-3))
+        seconds, idle, own, ticks = (
+            now - then for now, then in zip(self._now, (began, idle, own, ticks), strict=False)
+        )
+        return max(0.0, cores - (idle + own) / seconds) if ticks > 0 and seconds > 0.1 else 0.0
 
     def room(self, threads: int) -> int:
         """How many of `threads` have a core of their own; at least one."""
-        others = self.others()
-        if threads + others <= len(self._cores) + 0.5:
+        others, cores = self.others(), self._now[-1]
+        if threads + others <= cores + 0.5:
             return threads
-        return max(1, min(threads, round(len(self._cores) - others)))
+        return max(1, min(threads, round(cores - others)))

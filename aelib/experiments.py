@@ -5,11 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -259,17 +257,9 @@ def obtain(
         return _make(experiment, decisive, chosen.garments(), split, source, workspace)
 
     run = runs.obtain(path, make, again=again)
-    _say_doubt(path, run.checksum)
-    return run
-
-
-@cache
-def _say_doubt(path: Path, checksum: str) -> None:
-    """Say, once in a process, if the run at `path` is not known to be what today's code makes."""
     why = doubt(path)
-    # In a build the pages say what was not recorded, below each figure.
-    if why == code.STALE or (why and "AELIB_RUNS_READ" not in os.environ):
-        print(f"aelib: run {path.name}: {why}" + mend(path, why), file=sys.stderr)
+    code.say(f"run {path.name}", why, mend(path, why))
+    return run
 
 
 def mend(path: Path, why: str) -> str:
@@ -293,10 +283,15 @@ def doubt(path: Path) -> str:
     if kept["digest"] == code.digest():
         return ""
     try:
-        experiment, source = _as_configured(config), _source(path, config)
-        return "" if code.alike(kept, _record(experiment, source)) else code.STALE
-    except (AelibError, LookupError, TypeError, RuntimeError):  # the code no longer takes this configuration
+        experiment = _as_configured(config)
+    except (AelibError, LookupError, TypeError):  # the code no longer takes this configuration
         return code.STALE
+    try:
+        return "" if code.alike(kept, _record(experiment, _source(path, config))) else code.STALE
+    except RuntimeError:  # nor does it train so any more
+        return code.STALE
+    except (AelibError, OSError) as error:
+        return f"it could not be probed: {error}"
 
 
 def command(path: Path) -> str:
@@ -403,7 +398,9 @@ def _make(
     picture = experiment.picture(garments)
     as_before: dict[str, Any] = {}
     if like:
-        as_before = {"engine": training.same_engine(like["engine"]), "threads": like.get("threads")}
+        as_before["engine"] = training.same_engine(like["engine"])
+        if as_before["engine"] and max((n for _, n in like.get("threads", [])), default=1) <= cores.available():
+            as_before["threads"] = like.get("threads")
     history = training.fit(
         model, loaders, experiment.training, seed=seed, folder=workspace, picture=picture, origin=origin, **as_before
     )

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -323,15 +323,9 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
                 _share(plan, workers)
             _publish(plan)
     search = load(plan)
-    _say_doubt(search.path, search.checksum)
+    why = doubt(search.path)
+    code.say(f"study {search.path.name}", why, f"; again: `{command(search.path)}`" if why == code.STALE else "")
     return search
-
-
-@cache
-def _say_doubt(path: Path, checksum: str) -> None:
-    """Say, once in a process, if the study at `path` is not known to be what today's code makes."""
-    if why := doubt(path):
-        _say(f"study {path.name}: {why}" + (f"; again: `{command(path)}`" if why == code.STALE else ""))
 
 
 def command(path: Path) -> str:
@@ -418,7 +412,6 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
 
     value, state, reason, here, threads = None, TrialState.FAIL, None, runs.provenance(), None
     try:
-        torch.compiler.reset()  # or it would give up after eight shapes
         split = find_profile(plan.profile).split
         network, loaders = probe.begin(lambda images: (SymmetricAutoencoder(model), images), garments, split, plan.seed)
         trial.set_user_attr("parameters", sum(parameter.numel() for parameter in network.parameters()))

@@ -71,6 +71,10 @@ def choose_engine(steps: int) -> Engine:
         # What a step computes takes a GPU less time than its kernels take to launch, whatever the precision, and a
         # graph of them saves most of what compilation would, without its half minute.
         return Engine("cuda", bf16=False, compiled=False)
+    return _on_the_processor(steps)
+
+
+def _on_the_processor(steps: int) -> Engine:
     # Large products in bf16 are quicker than in float32 with AMX, seven times, and with the AVX-512 of AMD, which alone
     # comes with SSE4a, twice; with that of Intel they take twice as long, and emulated far longer.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -80,7 +84,7 @@ def choose_engine(steps: int) -> Engine:
 
 def same_engine(kept: Mapping[str, Any]) -> Engine | None:
     """The engine that a run has `kept`, where this machine has it; None where it has not."""
-    here = choose_engine(COMPILE_FROM_STEPS)
+    here = (_on_the_processor if kept["device"] == "cpu" else choose_engine)(COMPILE_FROM_STEPS)
     engine = Engine(kept["device"], kept.get("bf16", False), kept.get("compiled", False))
     more = engine.bf16 > here.bf16 or engine.compiled > here.compiled
     return None if more or engine.device != here.device else engine
@@ -185,10 +189,11 @@ class History:
 
 
 class _Share:
-    """The threads of one training: as they were in one that is repeated or resumed, then as cores are idle."""
+    """The threads of one training: as they were in one that is repeated or resumed; given up as others need cores."""
 
-    def __init__(self, threads: list[list[int]] | None) -> None:
+    def __init__(self, threads: list[list[int]] | None, compiled: bool) -> None:
         self.threads: list[list[int]] = []
+        self._compiled = compiled
         self._planned, self._load = [*(threads or [[0, cores.choose()]])], cores.Load()
         # Exactly so many, however busy the machine is.
         self._fixed = threads is not None or cores.asked() is not None
@@ -197,11 +202,14 @@ class _Share:
         """Take or give up threads before that step."""
         while self._planned and self._planned[0][0] <= step:
             self._have(*self._planned.pop(0))
+        if step == 0:  # what came before, the learning-rate finder's steps, is none of this training's
+            self._load = cores.Load()
         if self._fixed or self._load.seconds < cores.WINDOW:
             return
         paused = self._load.seconds > 10 * cores.WINDOW  # then what others did meanwhile says nothing
         room = self._load.room(have := torch.get_num_threads())
-        if room < have and not paused:
+        # With another number of threads everything is compiled anew: then one or two of many are not given up.
+        if room <= (have // 2 if self._compiled else have - 1) and not paused:
             self._have(step, room)
 
     def _have(self, step: int, threads: int) -> None:
@@ -209,10 +217,15 @@ class _Share:
         self.threads.append([step, threads])
 
     def resume(self, threads: list[list[int]]) -> None:
-        """Go on with as many as the training had."""
+        """Go on with as many as the training had, or with what there is."""
+        step, had = threads[-1]
         self.threads = threads
-        torch.set_num_threads(threads[-1][1])
-        self._planned = [each for each in self._planned if each[0] > threads[-1][0]] if self._fixed else []
+        torch.set_num_threads(min(had, cores.available()))
+        if had > torch.get_num_threads():
+            self.threads = [*threads, [step, torch.get_num_threads()]]
+        self._planned = [each for each in self._planned if each[0] > step] if self._fixed else []
+        # With more than the user asks for now it gives up what others need.
+        self._fixed = self._fixed and torch.get_num_threads() <= (cores.asked() or had)
 
 
 class _Training(pl.LightningModule):
@@ -476,7 +489,8 @@ class _Recorder(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         curve = state_dict["curve"]
         vars(self).update(state_dict, curve=LearningRateCurve(**curve) if curve else None, code=self.code)
-        self.share.resume(state_dict["threads"])
+        if threads := state_dict.get("threads"):  # an older version kept none
+            self.share.resume(threads)
 
 
 @torch.no_grad()
@@ -607,9 +621,9 @@ def fit(
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
-    before, share = torch.get_num_threads(), _Share(threads)
+    before, share = torch.get_num_threads(), _Share(threads, engine.compiled)
     try:
-        with _arithmetic(engine.device):
+        with _arithmetic(engine):
             return _fit(
                 model,
                 data,
@@ -634,10 +648,12 @@ def fit(
 
 
 @contextlib.contextmanager
-def _arithmetic(device: str) -> Iterator[None]:
+def _arithmetic(engine: Engine) -> Iterator[None]:
     """On a GPU: products in TF32, of convolutions and of matrices alike, by algorithms that repeat themselves."""
-    if device == "cpu":
-        yield
+    if engine.device == "cpu":
+        # Compiled code is of one number of threads; after some the compiler would give up, and be slow for good.
+        with torch._dynamo.config.patch(recompile_limit=64) if engine.compiled else contextlib.nullcontext():
+            yield
         return
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")

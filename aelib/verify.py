@@ -1,10 +1,10 @@
 """Whether the stored numbers follow from the weights and the data, and the built book from the runs.
 
-Of a run, the metrics, the predictions, the codes and the best epoch's picture are made anew from its weights, and what
-the metrics take from the history is compared with it. Not made anew are the trainings themselves, so the other epochs
-and how long they took, the learning-rate finder's curve and the t-SNE map; runs that keep no weights are held against
-their history alone, and a study against its checksums. The book is made anew from the runs, and must come out byte for
-byte.
+Of a run, the metrics, the predictions, the codes and the best epoch's picture are made anew from its weights, and
+what the metrics take from the history is compared with it. Not made anew, but by `verify_retrained`, are the
+trainings themselves, so the other epochs and how long they took, the learning-rate finder's curve and the t-SNE map;
+runs that keep no weights are held against their history alone, and a study against its checksums. The book is made
+anew from the runs, and must come out byte for byte.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def verify_runs(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
         raise AelibError(f"{folder} holds no run to verify: name the right folder in AELIB_RESULTS, or `aelib train`")
     for path in paths:
         against, faults = "its weights", list[str]()
-        try:
+        with _kept_apart(faults):
             if path.name.startswith("study-"):
                 against = "its checksums"
                 runs.read(path, study.FILES)
@@ -68,12 +68,18 @@ def verify_runs(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
                     faults.append(why + experiments.mend(path, why))
                 else:
                     against += f"; {why}"
-        except AelibError as error:
-            faults.append(str(error))
-        except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
-            # Whatever was done to it, the others are to be looked at as well.
-            faults.append(f"it cannot be measured: {type(error).__name__}: {str(error).splitlines()[0]}")
         yield path.name, against, faults
+
+
+@contextmanager
+def _kept_apart(faults: list[str]) -> Iterator[None]:
+    """Adds to `faults` what goes wrong: whatever was done to one run, the others are to be looked at as well."""
+    try:
+        yield
+    except AelibError as error:
+        faults.append(str(error))
+    except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
+        faults.append(f"it cannot be measured: {type(error).__name__}: {str(error).splitlines()[0]}")
 
 
 def _faults(run: Run) -> Iterator[str]:
@@ -108,10 +114,6 @@ def _faults(run: Run) -> Iterator[str]:
             yield f"arrays.safetensors: {name} is not what the weights give"
 
 
-def _in_half(weights: dict[str, torch.Tensor]) -> bool:
-    return torch.float16 in {each.dtype for each in weights.values()}
-
-
 def verify_retrained(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
     """Train runs in `folder`, a profile's, anew, each beside the stored one, which stays, and compare.
 
@@ -127,18 +129,27 @@ def verify_retrained(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, 
     paths = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir() and not path.name.startswith("study-")]
     for name in names:
         known("run", name, sorted({each for path in paths for each in (path.name, path.name.rpartition("-")[0])}))
+    chosen = 0
     for path in paths:
         if names and not {path.name, path.name.rpartition("-")[0]} & {*names}:
             continue
-        run = runs.load(path)
-        if run.config.get("summary") and path.name not in names:
-            continue
-        with tempfile.TemporaryDirectory(prefix="aelib-verify-") as workspace:
-            again = experiments.train_again(run, Path(workspace))
-        if _same_bits(run, again):
-            yield path.name, "its training, made again: the same bits", []
-        else:
-            yield path.name, "its training, made again: other bits, within the spread", [*_beyond(run, again)]
+        against, faults = "its training, made again: other bits, within the spread", list[str]()
+        with _kept_apart(faults):
+            run = runs.load(path)
+            if run.config.get("summary") and path.name not in names:
+                continue
+            with tempfile.TemporaryDirectory(prefix="aelib-verify-") as workspace:
+                again = experiments.train_again(run, Path(workspace))
+            if _same_bits(run, again):
+                against = "its training, made again: the same bits"
+            else:
+                faults += _beyond(run, again)
+        chosen += 1
+        yield path.name, against, faults
+    if not chosen:
+        raise AelibError(
+            f"{folder} holds no run to train again: name the right folder in AELIB_RESULTS, or a summary by its name"
+        )
 
 
 def _same_bits(run: Run, again: Contents) -> bool:

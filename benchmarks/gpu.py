@@ -126,7 +126,7 @@ def engine(*, bf16: bool = False, tf32: bool = True, compiled: bool = False, lau
     if launch == "loop":
         Engine.graphed = False  # type: ignore[assignment, method-assign]
     if not tf32:
-        training._arithmetic = lambda device: torch.backends.cudnn.flags(
+        training._arithmetic = lambda engine: torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
     try:

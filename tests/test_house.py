@@ -4,6 +4,7 @@ import ast
 import re
 import runpy
 import tomllib
+from collections import Counter
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -177,3 +178,14 @@ def test_the_readme_names_only_targets_that_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     assert {"setup", "data", "book", "test", "lint", "retrain", "bench", "serve", "clean", "help", "faults"} == targets
     assert set(re.findall(r"`make ([a-z]+)", (ROOT / "README.md").read_text())) <= targets
+
+
+def test_a_build_for_processors_installs_every_entry_of_the_lock_but_those_of_a_gpu():
+    """Those that a package has for each of several Pythons, too."""
+    rest, builds = runpy.run_path(str(ROOT / "tools/environment.py"))["apart"]((ROOT / "requirements.txt").read_text())
+    entries = [line.split()[0] for line in lock_lines()]
+    left_out = Counter(entries) - Counter(entry.split()[0] for entry in rest)
+    assert {name for name in left_out if not re.match(r"(cuda|nvidia)-|triton=|torch", name)} == set()
+    assert sorted(builds) == sorted(entry for entry in entries if re.match(r"torch(vision)?==", entry))
+    assert len({entry.partition("==")[0] for entry in entries}) < len(entries), "some have several"
+    assert all("--hash=" in entry for entry in rest)

@@ -497,7 +497,7 @@ def test_a_trial_that_other_code_began_is_begun_again(tmp_path, monkeypatch, cap
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", killed)
-        patch.setattr(study, "_origin", lambda *_: {"digest": "other", "probe": {"loss": 1.0}})
+        patch.setattr(study, "_origin", lambda *_: {"digest": "other", "probe": {"loss": 2.0}})
         with pytest.raises(KeyboardInterrupt):
             study.obtain(plan)
     assert list(plan.workspace.glob("trial-0-*/checkpoint"))
@@ -514,8 +514,8 @@ def test_a_study_of_other_code_is_stale(undisturbed, monkeypatch, capsys):
     assert study.doubt(undisturbed.path) == ""
     monkeypatch.setattr(code, "digest", lambda: "another")
     assert study.doubt(undisturbed.path) == "", "it trains alike"
-    monkeypatch.setattr(study, "_origin", lambda *_: {"digest": "another", "probe": {"loss": 1.0}})
-    study._say_doubt.cache_clear()
+    monkeypatch.setattr(study, "_origin", lambda *_: {"digest": "another", "probe": {"loss": 2.0}})
+    code.say.cache_clear()
     study.obtain(plan)
     assert f": {code.STALE}; again: `rm -r {plan.path}; aelib study --profile smoke`" in capsys.readouterr().err
 

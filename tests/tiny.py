@@ -42,7 +42,9 @@ def everything(patch: pytest.MonkeyPatch | None = None) -> None:
     patch = patch or pytest.MonkeyPatch()
     quick_finder(patch)
     patch.setattr(training, "SAVE_EVERY", 0.0)  # after each of its epochs
-    patch.setattr(probe, "record", lambda *_: {"digest": code.digest(), "probe": {}})  # a probe takes two seconds
+    patch.setattr(
+        probe, "record", lambda *_: {"digest": code.digest(), "probe": {"loss": 1.0}}
+    )  # a probe takes two seconds
     patch.setitem(profiles.PROFILES, "smoke", PROFILE)
     for name, experiment in experiments.EXPERIMENTS.items():
         if not isinstance(experiment.model, BaselineConfig):

@@ -89,13 +89,20 @@ def install_by_uv() -> None:
     backend = environment.pop("UV_TORCH_BACKEND", "")
     if backend:
         text = (ROOT / "requirements.txt").read_text()
-        pins = {pin.partition("==")[0]: pin for pin in re.findall(r"^\w.*(?:\n .*)*", text, re.M)}
-        rest = [pin for name, pin in pins.items() if name not in BUILDS and not CUDA.match(name)]
+        rest, builds = apart(text)
         run([*locked, "-"], input="\n".join(rest), env=environment)
-        run([*uv, "--torch-backend", backend, *(pins[name].split()[0] for name in BUILDS)], env=environment)
+        run([*uv, "--no-deps", "--torch-backend", backend, *builds], env=environment)
     else:
         run([*locked, "requirements.txt"], env=environment)
     run([*uv, "--no-deps", "--no-build-isolation", "--editable", "."], env=environment)
+
+
+def apart(lock: str) -> tuple[list[str], list[str]]:
+    """The entries of the lock but those of a GPU's torch; and the pins, without hashes, of torch and torchvision."""
+    # A list: a package may have an entry for each of several Pythons.
+    entries = re.findall(r"^\w.*(?:\n .*)*", lock, re.M)
+    rest = [entry for entry in entries if entry.partition("==")[0] not in BUILDS and not CUDA.match(entry)]
+    return rest, [entry.split()[0] for entry in entries if entry.partition("==")[0] in BUILDS]
 
 
 def pip_settings(listing: str) -> dict[str, str]:
