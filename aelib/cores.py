@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 import joblib
 import psutil
 import torch
+from threadpoolctl import threadpool_limits
 
 WINDOW = 1.0
 """Seconds over which the load of the machine is looked at."""
@@ -37,6 +39,18 @@ def choose() -> int:
     load = Load()
     time.sleep(WINDOW / 5)
     return load.room(min(available(), torch.get_num_threads()))
+
+
+@contextlib.contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Let PyTorch, scikit-learn and NumPy have so many threads, for a while."""
+    before = torch.get_num_threads()
+    with threadpool_limits(threads):
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 class Load:

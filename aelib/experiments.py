@@ -404,19 +404,20 @@ def _make(
     history = training.fit(
         model, loaders, experiment.training, seed=seed, folder=workspace, picture=picture, origin=origin, **as_before
     )
-    weights = {name: halved(value) for name, value in model.cpu().state_dict().items()}
-    model.load_state_dict(weights)  # what is kept is what is measured
-    arrays: dict[str, Tensor] = {}
-    if config.get("summary"):
-        weights, picture = {}, None
-    else:
-        arrays = experiment.look(model, loaders)
-    if picture is not None:
-        arrays["pictures"] = history.pictures
-    if history.curve:
-        arrays["curve_learning_rates"] = torch.tensor(history.curve.learning_rates, dtype=torch.float64)
-        arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
-    metrics = summarise(history.rows) | measure(model, loaders)
+    with cores.limited(history.threads[-1][1]):  # t-SNE, too, would take all of them
+        weights = {name: halved(value) for name, value in model.cpu().state_dict().items()}
+        model.load_state_dict(weights)  # what is kept is what is measured
+        arrays: dict[str, Tensor] = {}
+        if config.get("summary"):
+            weights, picture = {}, None
+        else:
+            arrays = experiment.look(model, loaders)
+        if picture is not None:
+            arrays["pictures"] = history.pictures
+        if history.curve:
+            arrays["curve_learning_rates"] = torch.tensor(history.curve.learning_rates, dtype=torch.float64)
+            arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
+        metrics = summarise(history.rows) | measure(model, loaders)
     provenance = runs.provenance() | {
         **commit,
         "code": origin,

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 from test_training import digest, train
+from threadpoolctl import threadpool_info
 
 from aelib import cores, training
 
@@ -171,3 +172,17 @@ def test_a_pause_is_no_sign_of_others(small, tmp_path, monkeypatch, free):
     monkeypatch.setattr(cores.Load, "seconds", 11 * cores.WINDOW)
     _, history = train(small, tmp_path, max_epochs=1)
     assert history.threads == [[0, 2]]
+
+
+def test_what_follows_a_training_has_as_many_threads():
+    """scikit-learn's, too, whose t-SNE two trainings at once would otherwise fight over."""
+    import sklearn.manifold  # noqa: F401  # loads its OpenMP
+
+    def most():
+        return max(pool["num_threads"] for pool in threadpool_info())
+
+    with cores.limited(2):
+        assert most() == torch.get_num_threads() == 2
+        with cores.limited(1):
+            assert most() == torch.get_num_threads() == 1
+        assert most() == torch.get_num_threads() == 2
