@@ -33,7 +33,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import code, cores, experiments, explorer, figures, pages, runs
+from aelib import code, cores, data, experiments, explorer, figures, pages, runs
 from aelib.errors import AelibError
 
 
@@ -322,6 +322,9 @@ def _execute(
     log.unlink(missing_ok=True)
     environment = {
         "AELIB_RUNS_READ": str(log),
+        # A chapter is executed in another folder than that which a relative path is about.
+        "AELIB_RESULTS": str(runs.results_folder().absolute()),
+        "AELIB_DATA": str(data.cache_folder().absolute()),
         # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
         "PYTHONWARNINGS": "ignore:IProgress not found",
         # With more threads than cores, two trainings at once would take for ever.

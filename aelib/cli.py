@@ -69,6 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
     sys.unraisablehook = _raise_again
     try:
         options.action(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read this has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except AelibError as error:
         if options.debug:
             raise

@@ -354,6 +354,8 @@ def only_known_parameters() -> None:
     cells: list[str] = [*get_ipython().user_ns["In"], "", ""]  # those executed so far, from 1 on
     if cells[2].startswith("# Parameters"):  # papermill's own
         for name in assigned(cells[2]):
+            if name.startswith("PAPERMILL_"):  # by its --inject-paths
+                continue
             known("parameter", name, assigned(cells[1]))
 
 

@@ -178,6 +178,11 @@ def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
         except OSError as error:
             raise AelibError(f"{path / name} cannot be read ({error.strerror}): let this user read it") from error
         if hashlib.sha256(content[name]).hexdigest() != checksums.get(name):
+            if hashlib.sha256(content[name].replace(b"\r\n", b"\n")).hexdigest() == checksums.get(name):
+                raise AelibError(
+                    f"run {path}: git has changed the ends of lines in {name}: `git config core.autocrlf false`, "
+                    "delete the folder, and `git checkout` it"
+                )
             raise damaged(path, f"{name} is missing, truncated or altered")
     digest = checksum(path)
     assert digest is not None

@@ -365,3 +365,16 @@ def test_papermill_with_a_wrong_value_ends_with_one_line(parameter, words, tmp_p
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
     failed = next(out for cell in cells for out in cell.get("outputs", []) if out.output_type == "error")
     assert json.dumps(failed.traceback) == json.dumps([words])
+
+
+def test_a_relative_folder_is_the_one_that_was_meant(tmp_path, monkeypatch):
+    """A chapter is executed in the folder of the project, wherever the command was given."""
+    (tmp_path / "project/book").mkdir(parents=True)
+    cell = new_code_cell("from aelib import data, runs\nprint(runs.results_folder(), data.cache_folder())")
+    write(tmp_path / "project", [cell])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AELIB_RESULTS", "mine")
+    monkeypatch.setenv("AELIB_DATA", "images")
+    executed = tmp_path / "executed.ipynb"
+    book._execute(tmp_path / "project", "chapter", executed, {}, [])
+    assert f"{tmp_path / 'mine'} {tmp_path / 'images'}" in executed.read_text()

@@ -1,5 +1,6 @@
 """The command line: one clear line and an exit status."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -89,3 +90,13 @@ def test_stopped_while_python_cannot_be_it_stops_all_the_same(number, status, py
     _, errors = process.communicate()
     assert process.returncode == status, errors
     assert "Traceback" not in errors
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    program = "import sys; from aelib import cli; cli._data = lambda _: print('a line\\n' * 100_000)\n"
+    program += "sys.exit(cli.main(['data']))"
+    shell = f'set -o pipefail; {sys.executable} -c "$PROGRAM" | head -1'
+    done = subprocess.run(["bash", "-c", shell], env=os.environ | {"PROGRAM": program}, capture_output=True, text=True)
+    assert done.stdout == "a line\n"
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr == ""

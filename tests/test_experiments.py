@@ -220,3 +220,12 @@ def test_the_choice_of_a_study_goes_into_every_experiment_that_has_it(tmp_path, 
         experiments.obtain("cnn", profile="smoke", config="study", folder=tmp_path)
     with pytest.raises(AelibError, match="config must be one of report, study, not 'studie'; did you mean 'study'"):
         experiments.obtain("convolutional", profile="smoke", config="studie", folder=tmp_path)
+
+
+def test_papermill_may_tell_a_chapter_where_it_stands(monkeypatch):
+    cells = ["", "profile = 'report'", "# Parameters\nPAPERMILL_INPUT_PATH = 'a'\nPAPERMILL_OUTPUT_PATH = 'b'\n"]
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"In": cells}))
+    experiments.only_known_parameters()
+    cells[2] += "profiel = 'smoke'\n"
+    with pytest.raises(AelibError, match="parameter must be one of profile, not 'profiel'"):
+        experiments.only_known_parameters()

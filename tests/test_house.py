@@ -3,6 +3,8 @@
 import ast
 import re
 import runpy
+import shutil
+import subprocess
 import tomllib
 from collections import Counter
 from importlib.metadata import requires, version
@@ -189,3 +191,17 @@ def test_a_build_for_processors_installs_every_entry_of_the_lock_but_those_of_a_
     assert sorted(builds) == sorted(entry for entry in entries if re.match(r"torch(vision)?==", entry))
     assert len({entry.partition("==")[0] for entry in entries}) < len(entries), "some have several"
     assert all("--hash=" in entry for entry in rest)
+
+
+def test_git_changes_no_byte(tmp_path):
+    """Not even where it is told to end lines as Windows does."""
+    (tmp_path / "here").mkdir()
+    content = {"a.json": b'{\n "a": 1\n}\n', "a.csv": b"a\nb\n", "a.py": b"a = 1\n"}
+    for name, text in content.items():
+        (tmp_path / "here" / name).write_bytes(text)
+    shutil.copy(ROOT / ".gitattributes", tmp_path / "here")
+    git = ["git", "-c", "core.autocrlf=true", "-c", "user.name=a", "-c", "user.email=a@b.example"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *command], cwd=tmp_path / "here", check=True)
+    subprocess.run([*git, "clone", "-q", tmp_path / "here", tmp_path / "there"], check=True)
+    assert {name: (tmp_path / "there" / name).read_bytes() for name in content} == content

@@ -196,3 +196,14 @@ def test_the_provenance_says_where_the_project_is_on_github(tmp_path, monkeypatc
 def test_weights_are_plain_tensors(path):
     runs.obtain(path, lambda _: contents())
     assert set(safetensors.torch.load_file(path / "weights.safetensors")) == {"w"}
+
+
+def test_ends_of_lines_that_git_has_changed_are_named(path):
+    runs.obtain(path, lambda _: contents())
+    for name in ("config.json", "history.csv"):
+        whole = (path / name).read_bytes()
+        (path / name).write_bytes(whole.replace(b"\n", b"\r\n"))
+        with pytest.raises(AelibError, match=f"git has changed the ends of lines in {name}: `git config core.autocrlf"):
+            runs.load(path)
+        (path / name).write_bytes(whole)
+    runs.load(path)
