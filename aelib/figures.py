@@ -29,6 +29,7 @@ WIDTH = 6.4
 COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddaa33", "#cc6677", "#882255", "#aa4499", "#444444")
 """One a class, everywhere; told apart with any kind of colour vision (after Paul Tol's muted scheme)."""
 
+matplotlib.rcdefaults()  # whatever a user's matplotlibrc says
 matplotlib.rcParams.update(
     {
         "axes.grid": True,

@@ -1,6 +1,9 @@
 """Figures and tables: what they show, and that they are the same each time."""
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -175,3 +178,13 @@ def test_a_trial_that_went_wrong_does_not_flatten_the_others():
     axis = figures.study_history(values, np.zeros(5, bool), 2, of=[]).axes[0]
     assert axis.get_ylim()[1] < 0.02
     assert [text.get_text() for text in axis.texts] == ["▲ 0.20"]
+
+
+def test_a_users_matplotlibrc_changes_no_figure(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("axes.facecolor: black\nfont.family: serif\nfigure.dpi: 30\n")
+    program = "import matplotlib; from aelib import figures; print(sorted(matplotlib.rcParams.items()))"
+    said = [
+        subprocess.run([sys.executable, "-c", program], env=os.environ | more, capture_output=True, text=True).stdout
+        for more in ({}, {"MATPLOTLIBRC": str(tmp_path)})
+    ]
+    assert said[0] == said[1] != ""
