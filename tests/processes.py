@@ -6,6 +6,7 @@ else. That process knows nothing of this one: its hashes, for instance, are othe
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -57,7 +58,8 @@ class Program:
 
     def send_signal(self, number: signal.Signals) -> None:
         if self._process.exitcode is None:
-            os.kill(self._process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
+                os.kill(self._process.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
