@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aelib import code
+from aelib import code, cores
 from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import Model
@@ -74,10 +74,12 @@ def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:
             history = training.fit(model, loaders, config, seed=0, folder=Path(folder), engine=engine, threads=[[0, 1]])
             return model, loaders, history
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]), contextlib.redirect_stderr(io.StringIO()):  # no progress bars
+        with (
+            cores.limited(1),
+            torch.random.fork_rng(devices=[]),
+            contextlib.redirect_stderr(io.StringIO()),  # no progress bars
+        ):
             # It stops early, after two epochs that are not better by 1, and goes back to the best.
             gentle = replace(config, learning_rate=RATES.get(config.optimizer, GENTLE))
             model, loaders, history = fit(gentle, SplitConfig(train=32, validation=16, test=1, batch_size=16))
@@ -99,8 +101,6 @@ def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:
                 found["made_rate"] = training.steepest(np.geomspace(1e-8, 1, 100), 10 - falls.cumsum())
     except training.Diverged:
         found["diverged"] = 1.0
-    finally:
-        torch.set_num_threads(threads)
     return found
 
 
