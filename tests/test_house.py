@@ -37,6 +37,7 @@ FLOORS = {
     "models.denoising": 3,
     "models.variational": 3,
     "synthetic": 2,
+    "verdicts": 1,
     "models": 4,
     "training": 5,
     "probe": 6,

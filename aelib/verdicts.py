@@ -1,0 +1,276 @@
+"""From a few seeds to a verdict: intervals, tests of difference and of equivalence, and corrections for many tests.
+
+Everything here takes one number per seed, (n,), or one per seed and image, (n, N); nothing trains or evaluates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFIRMED, NOT_CONFIRMED, UNDECIDED = VERDICTS = ("confirmed", "not confirmed", "undecided")
+
+LEVEL = 0.05
+"""Of all tests, after Holm's correction over the claims; intervals have one minus this."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with what is known of its error.
+
+    Attributes:
+        mean: over the seeds, and the images where there are any.
+        error: standard error of `mean`.
+        freedom: degrees of freedom of `error`.
+        seeds: (n,): the number of each seed.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+    seeds: tuple[float, ...]
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Where the mean of many more seeds lies, two-sided, by Student's t."""
+        half = _student(level, self.freedom) * self.error
+        return self.mean - half, self.mean + half
+
+    def prediction(self, level: float = LEVEL) -> tuple[float, float]:
+        """Where one more seed lies: mean ± t · sd · √(1 + 1/n)."""
+        half = _student(level, len(self.seeds) - 1) * self.deviation * (1 + 1 / len(self.seeds)) ** 0.5
+        return self.mean - half, self.mean + half
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the seeds."""
+        return float(np.std(self.seeds, ddof=1))
+
+    def above(self, bound: float) -> float:
+        """One-sided p of a mean as large as this, were the true one at `bound`."""
+        return _p(self.mean - bound, self.error, self.freedom)
+
+    def below(self, bound: float) -> float:
+        """One-sided p of a mean as small as this, were the true one at `bound`."""
+        return _p(bound - self.mean, self.error, self.freedom)
+
+
+def _student(level: float, freedom: float) -> float:
+    return float(stats.t.ppf(1 - level / 2, freedom))
+
+
+def _p(difference: float, error: float, freedom: float) -> float:
+    if error == 0:
+        return float(difference <= 0)
+    return float(stats.t.sf(difference / error, freedom))
+
+
+def estimate(values: np.ndarray) -> Estimate:
+    """Of one number per seed, (n,), or one per seed and image, (n, N), the same N images for each seed.
+
+    Seeds and images are both a sample: by a mixed model with both as crossed random effects, whose variances are
+    estimated from the mean squares, the variance of the grand mean is (MS_seeds + MS_images − MS_residual) / (n N);
+    its degrees of freedom are Satterthwaite's. An image's variance is never below zero, so that the error is at least
+    that of the seeds alone.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    by_seed = values if values.ndim == 1 else values.mean(1)
+    n = len(by_seed)
+    mean, error, freedom = float(by_seed.mean()), float(by_seed.std(ddof=1) / n**0.5), float(n - 1)
+    if values.ndim == 2:
+        images = values.shape[1]
+        of_seeds = images * by_seed.var(ddof=1)
+        of_images = n * values.mean(0).var(ddof=1)
+        rest = values - by_seed[:, None] - values.mean(0) + mean
+        of_rest = (rest**2).sum() / ((n - 1) * (images - 1))
+        more = max(0.0, of_images - of_rest)
+        if more:
+            squares = np.array([of_seeds, of_images, of_rest])
+            freedoms = np.array([n - 1, images - 1, (n - 1) * (images - 1)])
+            error = float(((of_seeds + more) / (n * images)) ** 0.5)
+            freedom = float((of_seeds + more) ** 2 / (squares**2 / freedoms).sum())
+    return Estimate(mean, error, freedom, tuple(by_seed.tolist()))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rule finds.
+
+    Attributes:
+        interval: 95 %, of what the rule's text says.
+        p: of the test that confirms; None where the rule is no test.
+        against: of the test that refutes; None where the rule is no test.
+        holds: whether everything else that the rule asks for holds.
+    """
+
+    interval: tuple[float, float]
+    p: float | None
+    against: float | None
+    holds: bool = True
+
+
+@dataclass(frozen=True)
+class Reproduces:
+    """The report's number: inside our prediction interval, and equivalent to our mean.
+
+    Attributes:
+        theirs: the report's number.
+        margin: of equivalence; a share of `theirs` unless `absolute`; a factor less one if `ratio`.
+        ratio: compare logarithms, for what varies by factors.
+        also: other margins, to say how the verdict changes with it.
+    """
+
+    theirs: float
+    margin: float = 0.05
+    absolute: bool = False
+    ratio: bool = False
+    also: tuple[float, ...] = (0.025, 0.1)
+
+    def __str__(self) -> str:
+        near = f"±{self.margin:g}" if self.absolute else f"±{100 * self.margin:g} %"
+        if self.ratio:
+            near = f"a factor of {1 + self.margin:g}"
+        return (
+            f"{self.theirs:g} is inside the 95 % prediction interval of the seeds, and their mean is within {near} of "
+            "it by two one-sided tests; not confirmed if it is outside and the mean is farther away"
+        )
+
+    def decide(self, values: np.ndarray) -> Outcome:
+        """`values`: (n,), one per seed."""
+        found, theirs = estimate(np.log(values) if self.ratio else values), self.theirs
+        if self.ratio:
+            theirs, margin = float(np.log(theirs)), float(np.log1p(self.margin))
+        else:
+            margin = self.margin if self.absolute else self.margin * abs(theirs)
+        low, high = found.prediction()
+        equivalent = max(found.above(theirs - margin), found.below(theirs + margin))
+        apart = min(1.0, 2 * min(_p(sign * (theirs - found.mean), _spread(found), found.freedom) for sign in (1, -1)))
+        # What is refuted is both: one more training would give the report's number, and the mean is near it.
+        far = min(found.above(theirs + margin), found.below(theirs - margin))
+        interval = (float(np.exp(low)), float(np.exp(high))) if self.ratio else (low, high)
+        return Outcome(interval, equivalent, max(apart, far), holds=low <= theirs <= high)
+
+
+def _spread(found: Estimate) -> float:
+    return found.deviation * (1 + 1 / len(found.seeds)) ** 0.5
+
+
+@dataclass(frozen=True)
+class Above:
+    """A quantity, or a difference, is larger than `bound`, in every seed and beyond the error of the mean.
+
+    Attributes:
+        bound: 0 for a difference.
+        also: other bounds, to say how the verdict changes with it.
+    """
+
+    bound: float = 0.0
+    also: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        return f"above {self.bound:g} in every seed, and the mean is by a one-sided test; not confirmed if it is below"
+
+    def decide(self, values: np.ndarray) -> Outcome:
+        """`values`: (n,) or (n, N)."""
+        found = estimate(values)
+        return Outcome(
+            found.interval(), found.above(self.bound), found.below(self.bound), min(found.seeds) > self.bound
+        )
+
+
+@dataclass(frozen=True)
+class Below:
+    """A quantity is smaller than `bound`, in every seed and beyond the error of the mean."""
+
+    bound: float
+    also: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        return f"below {self.bound:g} in every seed, and the mean is by a one-sided test; not confirmed if it is above"
+
+    def decide(self, values: np.ndarray) -> Outcome:
+        """`values`: (n,) or (n, N)."""
+        found = estimate(values)
+        return Outcome(
+            found.interval(), found.below(self.bound), found.above(self.bound), max(found.seeds) < self.bound
+        )
+
+
+@dataclass(frozen=True)
+class Alike:
+    """A difference is within ±`margin`, by two one-sided tests.
+
+    Attributes:
+        also: other margins, to say how the verdict changes with it.
+    """
+
+    margin: float
+    also: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        return f"the mean is within ±{self.margin:g} by two one-sided tests; not confirmed if it is beyond by one"
+
+    def decide(self, values: np.ndarray) -> Outcome:
+        """`values`: (n,) or (n, N)."""
+        found = estimate(values)
+        inside = max(found.above(-self.margin), found.below(self.margin))
+        outside = min(found.above(self.margin), found.below(-self.margin))
+        return Outcome(found.interval(), inside, outside)
+
+
+@dataclass(frozen=True)
+class Always:
+    """No test: what is computed, not sampled, is at most `bound` in every seed."""
+
+    bound: float
+    also: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        return f"at most {self.bound:g} in every seed; not confirmed otherwise"
+
+    def decide(self, values: np.ndarray) -> Outcome:
+        """`values`: (n,)."""
+        return Outcome((float(np.min(values)), float(np.max(values))), None, None, bool(np.max(values) <= self.bound))
+
+
+Rule = Reproduces | Above | Below | Alike | Always
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of `ps`, in their order: each at most 1."""
+    order = np.argsort(ps, kind="stable")
+    adjusted, most = np.empty(len(ps)), 0.0
+    for rank, index in enumerate(order):
+        most = max(most, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = most
+    return adjusted.tolist()
+
+
+def decide(claims: Sequence[tuple[Sequence[Outcome], bool]]) -> list[str]:
+    """A verdict for each claim, with Holm's correction over all of them.
+
+    A claim is confirmed if each of its rules holds and its largest p, corrected, is at most `LEVEL`. It is not
+    confirmed if one of its rules is refuted: by the smallest p against it, corrected for the number of its rules and
+    over the claims, or, where the rule is no test, by not holding. Otherwise it is undecided.
+
+    Args:
+        claims: of each, the outcomes of its rules, and whether these are judges of one question: then it is not
+            confirmed only if all of them are refuted, and judges that disagree leave it undecided.
+    """
+    for_it = holm([max((each.p or 0.0 for each in outcomes), default=0.0) for outcomes, _ in claims])
+    against = holm([_against(outcomes, judges) for outcomes, judges in claims])
+    verdicts = []
+    for (outcomes, judges), right, wrong in zip(claims, for_it, against, strict=True):
+        broken = [each.p is None and not each.holds for each in outcomes]
+        if wrong <= LEVEL or (all(broken) if judges else any(broken)):
+            verdicts.append(NOT_CONFIRMED)
+        else:
+            verdicts.append(CONFIRMED if right <= LEVEL and all(each.holds for each in outcomes) else UNDECIDED)
+    return verdicts
+
+
+def _against(outcomes: Sequence[Outcome], judges: bool) -> float:
+    ps = [1.0 if each.against is None else each.against for each in outcomes]
+    return max(ps, default=1.0) if judges else min([1.0, *(len(ps) * p for p in ps)])
