@@ -19,7 +19,6 @@ class Corruption:
         probability: of each of the four transforms, for each image, in [0, 1].
         noise_std: standard deviation of the noise, in [0, 100], in units of the pixel range.
         erased_area: smallest and largest share of the image that a rectangle covers, in (0, 1].
-        rescale: bring a noisy image back to [0, 1] by its smallest and largest value; it is clipped otherwise.
         per_batch: toss one coin and draw one rectangle for the whole batch, as the report's code does.
 
     Raises:
@@ -29,31 +28,61 @@ class Corruption:
     probability: float = 0.5
     noise_std: float = 0.4
     erased_area: tuple[float, float] = (0.02, 0.33)
-    rescale: bool = False
     per_batch: bool = False
 
     def __post_init__(self) -> None:
-        for name, highest in (("probability", 1.0), ("noise_std", 100.0)):
-            value = getattr(self, name)
-            if not is_number(value) or not 0 <= value <= highest:
-                raise AelibError(f"{name} must be a number in [0, {highest:g}], not {value!r}")
-        for name in ("rescale", "per_batch"):
-            if not isinstance(getattr(self, name), bool):
-                raise AelibError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        _in_range("probability", self.probability, 1.0)
+        _in_range("noise_std", self.noise_std, 100.0)
+        if not isinstance(self.per_batch, bool):
+            raise AelibError(f"per_batch must be True or False, not {self.per_batch!r}")
         smallest, largest = self.erased_area
         if not 0 < smallest <= largest <= 1:
             raise AelibError(f"erased_area must be two rising numbers in (0, 1], not {self.erased_area!r}")
 
     def __call__(self, images: Tensor) -> Tensor:
         """A corrupted copy of images, (B, 1, 28, 28), in [0, 1]; so is the copy."""
-        images = self._where(images, horizontal_flip(images))
-        images = self._where(images, vertical_flip(images))
-        images = self._where(images, add_noise(images, self.noise_std, rescale=self.rescale))
-        return self._where(images, erase(images, self.erased_area, per_batch=self.per_batch))
+        coins = 1 if self.per_batch else len(images)
+        images = _where(images, horizontal_flip(images), self.probability, coins)
+        images = _where(images, vertical_flip(images), self.probability, coins)
+        images = _where(images, add_noise(images, self.noise_std), self.probability, coins)
+        erased = erase(images, self.erased_area, per_batch=self.per_batch)
+        return _where(images, erased, self.probability, coins)
 
-    def _where(self, images: Tensor, changed: Tensor) -> Tensor:
-        coins = torch.rand(1 if self.per_batch else len(images), 1, 1, 1, device=images.device) < self.probability
-        return torch.where(coins, changed, images)
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """The random transforms of the first homework's CNN, as its code has them.
+
+    Noise of standard deviation 0.1, after which the image is brought back to [0, 1] by its smallest and largest value;
+    a black rectangle between two corners; flips. In that order.
+
+    Attributes:
+        probability: of each of the four transforms, for each image, in [0, 1].
+
+    Raises:
+        AelibError: it is out of range.
+    """
+
+    probability: float = 0.05
+
+    def __post_init__(self) -> None:
+        _in_range("probability", self.probability, 1.0)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """A transformed copy of images, (B, 1, 28, 28), in [0, 1]; so is the copy."""
+        for transform in (noise_and_stretch, occlude, vertical_flip, horizontal_flip):
+            images = _where(images, transform(images), self.probability, len(images))
+        return images
+
+
+def _in_range(name: str, value: object, highest: float) -> None:
+    if not is_number(value) or not 0 <= value <= highest:
+        raise AelibError(f"{name} must be a number in [0, {highest:g}], not {value!r}")
+
+
+def _where(images: Tensor, changed: Tensor, probability: float, coins: int) -> Tensor:
+    """Those of `images` that are `changed`, by a coin for each or one for all."""
+    return torch.where(torch.rand(coins, 1, 1, 1, device=images.device) < probability, changed, images)
 
 
 def horizontal_flip(images: Tensor) -> Tensor:
@@ -66,13 +95,36 @@ def vertical_flip(images: Tensor) -> Tensor:
     return images.flip(-2)
 
 
-def add_noise(images: Tensor, std: float, *, rescale: bool = False) -> Tensor:
-    """Gaussian noise on every pixel; the result, (B, 1, H, W), is clipped or rescaled to [0, 1]."""
+def add_noise(images: Tensor, std: float) -> Tensor:
+    """Gaussian noise on every pixel; the result, (B, 1, H, W), is clipped to [0, 1]."""
+    return (images + std * torch.randn_like(images)).clamp(0, 1)
+
+
+def noise_and_stretch(images: Tensor, std: float = 0.1) -> Tensor:
+    """Gaussian noise on every pixel; each image, (1, H, W), then reaches from 0 to 1."""
     noisy = images + std * torch.randn_like(images)
-    if not rescale:
-        return noisy.clamp(0, 1)
     low, high = noisy.amin((1, 2, 3), keepdim=True), noisy.amax((1, 2, 3), keepdim=True)
     return (noisy - low) / (high - low).clamp_min(1e-12)
+
+
+def occlude(images: Tensor, largest: float = 0.4) -> Tensor:
+    """Set the rectangle between two random corners of every image, (B, 1, H, W), to 0.
+
+    The corners are uniform over the pixels' edges. Where it would be more than the share `largest` of the image, their
+    coordinates are halved, which leaves a quarter of it, towards the upper left.
+    """
+    height, width = images.shape[-2:]
+
+    def edges(size: int) -> Tensor:  # (B, 2); a number just below 1 may round up to one edge too many
+        return (torch.rand(len(images), 2, device=images.device) * (size + 1)).floor().clamp(max=size)
+
+    y, x = edges(height), edges(width)
+    large = (y.diff() * x.diff()).abs() > largest * height * width  # (B, 1)
+    y, x = (torch.where(large, (each / 2).floor(), each) for each in (y, x))
+    rows, columns = (torch.arange(size, device=images.device)[None] for size in (height, width))
+    inside = ((rows >= y.amin(1, True)) & (rows < y.amax(1, True)))[:, None, :, None]  # (B, 1, H, 1)
+    inside = inside & ((columns >= x.amin(1, True)) & (columns < x.amax(1, True)))[:, None, None, :]
+    return images.masked_fill(inside, 0)
 
 
 def erase(

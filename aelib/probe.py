@@ -88,6 +88,12 @@ def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:
             with torch.no_grad():
                 batch = next(iter(loaders.val_dataloader()))
                 found["kept_loss"] = float(model.losses(*batch)["loss"].mean())
+                # Transforms that are rare are not to be seen in so few images.
+                many = batch[0].repeat(100, *[1] * (batch[0].ndim - 1))
+                torch.manual_seed(SEED)
+                if (seen := model.corrupt(many)) is not many:
+                    places = torch.linspace(1, 2, seen[0].numel(), dtype=torch.double).view_as(seen[0])
+                    found["corrupted"] = float((seen * places).square().mean())
             if config.learning_rate is None:
                 split = SplitConfig(train=16, validation=2, test=1, batch_size=4)
                 history = fit(replace(config, max_epochs=1), split)[2]

@@ -12,7 +12,6 @@ from torch import nn
 
 from aelib import cli, code, corruption, data, experiments, hyperparameters, probe, runs, training
 from aelib.models import AutoencoderConfig, BaselineCNN, SymmetricAutoencoder, layers
-from aelib.models.classifier import BaselineConfig
 from aelib.models.denoising import DenoisingConfig
 
 SMALL = {"channels": (4, 4, 8), "linear_units": 16, "latent_dim": 4}
@@ -71,12 +70,14 @@ def _kernel(patch):
     patch.setattr(BaselineCNN, "__init__", smaller)
 
 
-def _erased(config, **others):
-    def change(patch):
-        other = property(lambda self: corruption.Corruption(probability=self.probability, **others))
-        patch.setattr(config, "corruption", other)
+def _erased(patch):
+    other = property(lambda self: corruption.Corruption(probability=self.probability, erased_area=(0.02, 0.3)))
+    patch.setattr(DenoisingConfig, "corruption", other)
 
-    return change
+
+def _occluded(patch):
+    occlude = corruption.occlude
+    patch.setattr(corruption, "occlude", lambda images: occlude(images, 0.33))
 
 
 def _finder(patch):
@@ -89,10 +90,8 @@ EDITS = {
     "the dropout": (_dropout, "convolutional", {}),
     "a kernel of the CNN": (_kernel, "cnn", {}),
     "the momentum": (lambda patch: patch.setattr(training, "SGD_MOMENTUM", 0.9), "convolutional", {"optimizer": "sgd"}),
-    "the erased area": (_erased(DenoisingConfig, erased_area=(0.02, 0.3)), "denoising", {"learning_rate": 0.01}),
-    "the erased area of the CNN": (
-        _erased(BaselineConfig, noise_std=0.1, erased_area=(0.02, 0.33), rescale=True), "cnn_augmented", {},
-    ),
+    "the erased area": (_erased, "denoising", {"learning_rate": 0.01}),
+    "the largest rectangle of the CNN": (_occluded, "cnn_augmented", {}),
     "the learning-rate finder": (_finder, "denoising", SMALL),
     "the order of the batches": (lambda patch: patch.setattr(data, "Batches", _Reversed), "convolutional", {}),
     "the seed of an epoch": (lambda patch: patch.setattr(training, "epoch_seed", lambda *_: 7), "variational", {}),

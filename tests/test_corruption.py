@@ -1,10 +1,12 @@
 """Corruption: drawn per image, with the right frequencies, and within the range."""
 
+import random
+
 import pytest
 import torch
 
 from aelib import corruption, synthetic
-from aelib.corruption import Corruption
+from aelib.corruption import Augmentation, Corruption
 from aelib.errors import AelibError
 
 
@@ -50,7 +52,7 @@ def test_noise_has_its_deviation_where_it_is_not_clipped():
     noisy = corruption.add_noise(grey, 0.1)
     assert noisy.mean().item() == pytest.approx(0.5, abs=0.001)
     assert noisy.std().item() == pytest.approx(0.1, rel=0.02)
-    rescaled = corruption.add_noise(grey, 0.1, rescale=True)
+    rescaled = corruption.noise_and_stretch(grey)
     assert rescaled.flatten(1).amin(1).eq(0).all()
     assert rescaled.flatten(1).amax(1).eq(1).all()
 
@@ -67,6 +69,38 @@ def test_one_rectangle_is_erased_of_the_asked_size():
     assert torch.equal(rows * columns, gone.sum((1, 2))), "a filled rectangle"
     assert 0.2 < (rows / columns).min() < 0.5 < 2 < (rows / columns).max() < 5
     assert gone.any(0).all(), "every pixel is erased now and then"
+
+
+def test_an_occluding_rectangle_lies_between_two_corners():
+    """Uniform corners; where it would be too large, half as wide and half as high, nearer to the upper left."""
+    white = torch.ones(40_000, 1, 28, 28)
+    torch.manual_seed(0)
+    gone = corruption.occlude(white)[:, 0] == 0
+    rows, columns = gone.any(2).sum(1), gone.any(1).sum(1)
+    assert torch.equal(rows * columns, gone.sum((1, 2))), "a filled rectangle, or nothing"
+    assert gone.double().mean((1, 2)).max() <= 0.4
+    draw, expected = random.Random(0), []
+    for _ in range(40_000):
+        y, x = ([draw.randint(0, 28), draw.randint(0, 28)] for _ in range(2))
+        if abs(y[0] - y[1]) * abs(x[0] - x[1]) > 0.4 * 28 * 28:
+            y, x = [each // 2 for each in y], [each // 2 for each in x]
+        mask = torch.zeros(28, 28, dtype=torch.bool)
+        mask[min(y) : max(y), min(x) : max(x)] = True
+        expected.append(mask)
+    reference = torch.stack(expected)
+    torch.testing.assert_close(gone.double().mean(0), reference.double().mean(0), atol=0.012, rtol=0)
+    areas, others = (each.double().mean((1, 2)).sort().values for each in (gone, reference))
+    torch.testing.assert_close(areas, others, atol=0.02, rtol=0)
+
+
+def test_the_augmentation_transforms_as_often_as_it_says(images):
+    changed = (Augmentation(probability=0.05)(images) != images).flatten(1).any(1).float().mean().item()
+    assert changed == pytest.approx(1 - 0.95**4, abs=0.02)
+    assert torch.equal(Augmentation(probability=0.0)(images), images)
+    always = Augmentation(probability=1.0)(images)
+    assert 0 <= always.min() <= always.max() <= 1
+    with pytest.raises(AelibError, match="probability"):
+        Augmentation(probability=1.1)
 
 
 def test_the_same_distribution_as_torchvision():

@@ -105,10 +105,6 @@ class SymmetricAutoencoder(Model):
         """Reconstructions, (B, 1, 28, 28), of images, (B, 1, 28, 28); both in [0, 1]."""
         return self.decode(self.encode(images))
 
-    def corrupt(self, images: Tensor) -> Tensor:
-        """What the encoder sees of images, (B, 1, 28, 28), in training; here the images themselves."""
-        return images
-
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """`"loss"`: squared error of the reconstruction, mean over the pixels of each image, (B,).
 

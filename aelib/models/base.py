@@ -25,3 +25,7 @@ class Model(nn.Module, ABC):
             images: (B, 1, 28, 28), in [0, 1]; or what the model takes in their place.
             labels: (B,), in [0, 10).
         """
+
+    def corrupt(self, inputs: Tensor) -> Tensor:
+        """What the network sees of `inputs`, (B, …), in training: themselves, unless the model says otherwise."""
+        return inputs

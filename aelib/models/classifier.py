@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aelib.corruption import Corruption
+from aelib.corruption import Augmentation
 from aelib.errors import AelibError, at_least_one, is_number
 from aelib.models.autoencoder import SymmetricAutoencoder
 from aelib.models.base import Model
@@ -20,13 +20,9 @@ CLASSES = 10
 class _Classifier(Model):
     """A network from inputs to the logits of ten classes, trained by cross-entropy."""
 
-    def augment(self, inputs: Tensor) -> Tensor:
-        """What the network sees of `inputs` in training; here the inputs themselves."""
-        return inputs
-
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """`"loss"`: cross-entropy in nats; `"accuracy"`: 1 where the likeliest class is right; each (B,)."""
-        logits = self(self.augment(images) if self.training else images).float()
+        logits = self(self.corrupt(images) if self.training else images).float()
         accuracy = (logits.argmax(1) == labels).float()
         return {"loss": F.cross_entropy(logits, labels, reduction="none"), "accuracy": accuracy}
 
@@ -104,13 +100,13 @@ class BaselineConfig:
     probability: float = 0.0
 
     def __post_init__(self) -> None:
-        _ = self.corruption  # checks the value
+        _ = self.augmentation  # checks the value
         object.__setattr__(self, "probability", float(self.probability))
 
     @property
-    def corruption(self) -> Corruption:
-        """Flips, weak noise brought back to [0, 1], and a black rectangle of at most 0.4 of the area."""
-        return Corruption(probability=self.probability, noise_std=0.1, erased_area=(0.02, 0.4), rescale=True)
+    def augmentation(self) -> Augmentation:
+        """Noise, an occluding rectangle and flips, each with `probability`."""
+        return Augmentation(probability=self.probability)
 
 
 class BaselineCNN(_Classifier):
@@ -132,6 +128,6 @@ class BaselineCNN(_Classifier):
         """images: (B, 1, 28, 28), in [0, 1] → logits: (B, 10)."""
         return self.layers(images)
 
-    def augment(self, inputs: Tensor) -> Tensor:
+    def corrupt(self, inputs: Tensor) -> Tensor:
         """`inputs`, (B, 1, 28, 28), with the random transforms, if there are any."""
-        return self.config.corruption(inputs) if self.config.probability else inputs
+        return self.config.augmentation(inputs) if self.config.probability else inputs
