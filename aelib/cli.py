@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--config", default="report", help="hyper-parameters: report (default), or study for ours")
+    command.add_argument("--precision", help="of what has to be trained: float32; bf16, tf32 where there is any")
     command.add_argument("--again", action="store_true", help="train even what is there")
     command.set_defaults(action=_train)
 
@@ -115,7 +116,12 @@ def _train(options: argparse.Namespace) -> None:
         experiments.find_experiment(name, options.config)
     for name in names:
         run = experiments.obtain(
-            name, profile=options.profile, seed=options.seed, config=options.config, again=options.again
+            name,
+            profile=options.profile,
+            seed=options.seed,
+            config=options.config,
+            again=options.again,
+            precision=options.precision,
         )
         print(f"{run.path}: {run.metrics}")
 

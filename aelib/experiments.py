@@ -9,7 +9,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -58,6 +58,9 @@ class Experiment:
     source: str | None = None
     validation_share: float | None = None
 
+    looks_long: ClassVar[bool] = False
+    """Whether `look` takes long, and much room."""
+
     def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
         """The experiment with the hyper-parameters that a study chose.
 
@@ -99,6 +102,8 @@ class AutoencoderExperiment(Experiment):
     perplexity: float = 80
     box: float = 0.6
 
+    looks_long: ClassVar[bool] = True
+
     def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
         """The same shape and training; a learning rate that is left to the finder stays so."""
         shape = {field.name: getattr(model, field.name) for field in fields(AutoencoderConfig)}
@@ -122,13 +127,13 @@ class AutoencoderExperiment(Experiment):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierExperiment(Experiment):
-    """The training of a classifier, of which the predictions are kept."""
+    """The training of a classifier, of which the answers to the test images are kept."""
 
     @torch.no_grad()
     def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
-        """`predictions`: (M,), uint8, the likeliest class."""
-        logits = [model.eval()(inputs) for inputs, _ in loaders.test_dataloader()]
-        return {"predictions": torch.cat(logits).argmax(1).to(torch.uint8)}
+        """`logits`: (M, 10), float16; `predictions`: (M,), uint8, the likeliest class."""
+        logits = torch.cat([model.eval()(inputs) for inputs, _ in loaders.test_dataloader()])
+        return {"logits": halved(logits), "predictions": logits.argmax(1).to(torch.uint8)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +211,8 @@ def obtain(
     folder: Path | None = None,
     again: bool = False,
     summary: bool = False,
+    maps: bool = True,
+    precision: str | None = None,
     **parameters,
 ) -> Run:
     """The run of an experiment: read if it is there, trained and kept if not.
@@ -220,6 +227,8 @@ def obtain(
         again: train even if the run is there.
         summary: be content with the history and the metrics, and keep no more if they have to be made: for
             comparisons of many trainings.
+        maps: if it has to be made, keep the codes of an autoencoder and their map by t-SNE, which takes a minute, too.
+        precision: if it has to be made, of its steps, see `training.Engine`; the quickest here by default.
         parameters: fields of the experiment's model or training configuration, such as `latent_dim=16`.
 
     Raises:
@@ -254,7 +263,7 @@ def obtain(
 
     def make(workspace: Path) -> Contents:
         print(f"aelib: training {path.name} in the {profile} profile", file=sys.stderr)
-        return _make(experiment, decisive, chosen.garments(), split, source, workspace)
+        return _make(experiment, decisive, chosen.garments(), split, source, workspace, maps=maps, precision=precision)
 
     run = runs.obtain(path, make, again=again)
     why = doubt(path)
@@ -391,14 +400,17 @@ def _make(
     split: SplitConfig,
     source: Run | None,
     workspace: Path,
+    *,
     like: dict[str, Any] | None = None,
+    maps: bool = True,
+    precision: str | None = None,
 ) -> Contents:
     from aelib import training  # and with it Lightning, which takes seconds: what is there already needs neither
 
     seed, commit, origin = config["seed"], runs.commit(), _record(experiment, source)
     model, loaders = probe.begin(_begin(experiment, load_model(source) if source else None), garments, split, seed)
     picture = experiment.picture(garments)
-    as_before: dict[str, Any] = {}
+    as_before: dict[str, Any] = {"precision": precision}
     if like:
         as_before["engine"] = training.same_engine(like["engine"])
         if as_before["engine"] and max((n for _, n in like.get("threads", [])), default=1) <= cores.available():
@@ -412,7 +424,7 @@ def _make(
         arrays: dict[str, Tensor] = {}
         if config.get("summary"):
             weights, picture = {}, None
-        else:
+        if not experiment.looks_long or (maps and not config.get("summary")):
             arrays = experiment.look(model, loaders)
         if picture is not None:
             arrays["pictures"] = history.pictures
@@ -548,8 +560,8 @@ def _untrained(run: Run) -> Model:
 def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     """What the metrics of `run` take from its weights, and its arrays, from the weights and the data.
 
-    Of the arrays only those that the weights alone decide: `predictions`, (M,), or `codes`, (M, latent_dim), where
-    they are kept, and of `pictures` that of the best epoch, (28, 28).
+    Of the arrays only those that the weights alone decide, where they are kept: `logits`, (M, 10), and `predictions`,
+    (M,), or `codes`, (M, latent_dim); and of `pictures` that of the best epoch, (28, 28).
 
     Raises:
         AelibError: the data are other than those that it was trained on, or the encoder that it stands on is gone.
@@ -562,7 +574,7 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     metrics = measure(model, loaders)
     arrays: dict[str, Tensor] = {}
     if isinstance(experiment, ClassifierExperiment):
-        arrays = experiment.look(model, loaders)
+        arrays = {name: each for name, each in experiment.look(model, loaders).items() if name in run.arrays}
     elif (picture := experiment.picture(garments)) is not None:
         from aelib import training
 

@@ -106,7 +106,7 @@ def _machine(provenance: Mapping[str, Any]) -> str:
     hardware = provenance["hardware"]
     engine = provenance["engine"]
     machine = f"{hardware['processor']}, {hardware['cores']} cores" if engine["device"] == "cpu" else "GPU"
-    return machine if "bf16" not in engine else f"{machine}, {'bfloat16' if engine['bf16'] else 'float32'}"
+    return f"{machine}, {runs.precision(engine)}" if engine.keys() & {"precision", "bf16"} else machine
 
 
 def _again(path: Path, config: Mapping[str, Any], chapter: str) -> str:
@@ -243,7 +243,7 @@ def costs(record: Mapping[str, Any]) -> str:
             memory = [f"{each / 1e9:.2f}" for each in row["memory"]]
             whole = [f"**{row['whole']:.2f}**", f"{row['start'][1]:.0f}"]  # first: on a phone the table is cut off
             trainings.append([row["what"].removeprefix("training, "), *whole, *losses, *memory])
-    precision = "bfloat16" if engine["bf16"] else "float32"
+    precision = runs.precision(engine)
     quickest = max(ceilings, key=ceilings.__getitem__)
     return "\n".join(
         [

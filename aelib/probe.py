@@ -65,7 +65,7 @@ def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:
     """
     from aelib import training  # and with it Lightning, which takes seconds: most runs are read without a probe
 
-    engine = training.Engine("cpu", bf16=False, compiled=False)
+    engine = training.Engine("cpu", "float32", compiled=False)
     found: dict[str, float] = {}
 
     def fit(config: TrainingConfig, split: SplitConfig) -> tuple[Model, GarmentLoaders, training.History]:

@@ -23,7 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -328,6 +328,11 @@ def provenance() -> dict[str, Any]:
         | {package: importlib.metadata.version(package) for package in packages},
         "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
     }
+
+
+def precision(engine: Mapping[str, Any]) -> str:
+    """Of the training steps of a run, of the `engine` in its provenance; an older version kept whether it was bf16."""
+    return engine.get("precision") or ("bf16" if engine.get("bf16") else "float32")
 
 
 def commit() -> dict[str, Any]:

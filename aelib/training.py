@@ -32,19 +32,26 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.tuner import Tuner
 from torch import Tensor
 
-from aelib import checkpoints, code, cores
+from aelib import checkpoints, code, cores, runs
 from aelib.data import Batches, GarmentLoaders, epoch_seed
-from aelib.errors import AelibError
+from aelib.errors import AelibError, known
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
 from aelib.models import Model
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What the machine offers a training: device, precision of the training step, compilation."""
+    """What a training runs on.
+
+    Attributes:
+        device: `"cpu"` or `"cuda"`.
+        precision: of the training step: `"float32"`; `"bf16"`; or, of a GPU, `"tf32"`, float32 with products of fewer
+            bits.
+        compiled: whether by torch.compile.
+    """
 
     device: str
-    bf16: bool
+    precision: str
     compiled: bool
 
     @property
@@ -61,33 +68,43 @@ COMPILER_OPTIONS: dict[str, str | int | bool | Callable] = {"fallback_random": T
 """PyTorch's own random numbers: on a processor, the compiler's take longer."""
 
 
-def choose_engine(steps: int) -> Engine:
-    """The quickest engine here for a training of at most `steps` steps.
+def choose_engine(steps: int, precision: str | None = None) -> Engine:
+    """The quickest engine here for a training of at most `steps` steps, of those with `precision`.
 
-    Validation runs uncompiled and without bfloat16, and what is measured after a training runs on a processor, in
-    float32: a metric does not depend on the engine.
+    Validation runs uncompiled and in float32, and what is measured after a training runs on a processor, in float32: a
+    metric does not depend on the engine.
+
+    Raises:
+        AelibError: there is no such precision, or not here.
     """
     if torch.cuda.is_available() and _gpu_has_room():
         # What a step computes takes a GPU less time than its kernels take to launch, whatever the precision, and a
         # graph of them saves most of what compilation would, without its half minute.
-        return Engine("cuda", bf16=False, compiled=False)
-    return _on_the_processor(steps)
+        known("precision", precision or "tf32", ("float32", "tf32", "bf16"))
+        return Engine("cuda", precision or "tf32", compiled=False)
+    return _on_the_processor(steps, precision)
 
 
-def _on_the_processor(steps: int) -> Engine:
+def _on_the_processor(steps: int, precision: str | None = None) -> Engine:
     # Large products in bf16 are quicker than in float32 with AMX, seven times, and with the AVX-512 of AMD, which alone
     # comes with SSE4a, twice; with that of Intel they take twice as long, and emulated far longer.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     bf16 = bool(capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and capabilities.get("sse4a")))
-    return Engine("cpu", bf16, steps >= COMPILE_FROM_STEPS and _has_compiler())
+    here = ("float32", "bf16") if bf16 else ("float32",)
+    return Engine(
+        "cpu", known("precision", precision or here[-1], here), steps >= COMPILE_FROM_STEPS and _has_compiler()
+    )
 
 
 def same_engine(kept: Mapping[str, Any]) -> Engine | None:
     """The engine that a run has `kept`, where this machine has it; None where it has not."""
-    here = (_on_the_processor if kept["device"] == "cpu" else choose_engine)(COMPILE_FROM_STEPS)
-    engine = Engine(kept["device"], kept.get("bf16", False), kept.get("compiled", False))
-    more = engine.bf16 > here.bf16 or engine.compiled > here.compiled
-    return None if more or engine.device != here.device else engine
+    choose, precision = (_on_the_processor if kept["device"] == "cpu" else choose_engine), runs.precision(kept)
+    try:
+        here = choose(COMPILE_FROM_STEPS, precision)
+    except AelibError:
+        return None
+    engine = Engine(kept["device"], precision, kept.get("compiled", False))
+    return None if engine.compiled > here.compiled or engine.device != here.device else engine
 
 
 GPU_NEEDS = 2**30
@@ -267,7 +284,7 @@ class _Training(pl.LightningModule):
             self.share.before(self.global_step)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.engine.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.engine.precision == "bf16"):
             terms = self._training_losses(*batch)
         self._record("train", terms)
         return terms["loss"].mean()
@@ -588,6 +605,7 @@ def fit(
     threads: list[list[int]] | None = None,
     origin: dict[str, Any] | None = None,
     engine: Engine | None = None,
+    precision: str | None = None,
 ) -> History:
     """Train `model` until the validation loss no longer falls; leaves the best epoch's weights in it.
 
@@ -601,13 +619,13 @@ def fit(
         threads: `History.threads` of a training that this one is to repeat bit for bit. By default it takes the cores
             that are idle, fewer where others come, or as many as `OMP_NUM_THREADS` says.
         origin: what is kept of the code (`code`); a checkpoint of code that trains otherwise is not gone on from.
-        engine: what to train on; the quickest here by default.
+        engine: what to train on; by default the quickest here, of those with `precision`.
 
     Raises:
         Diverged: the losses are no longer numbers.
         OutOfMemory: the memory of the GPU is full.
-        AelibError: the checkpoint is damaged, a batch is too small for the model, or the model cannot be trained on a
-            GPU.
+        AelibError: the checkpoint is damaged, a batch is too small for the model, there is no such precision here, or
+            the model cannot be trained on a GPU.
     """
     _keep_freed_memory()
     split = data.config
@@ -617,7 +635,8 @@ def fit(
             f"{split.train:,} training images in batches of {split.batch_size} leave a batch of one, which batch "
             "normalisation cannot take: choose another batch_size or number of images"
         )
-    engine = engine or choose_engine(config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0)
+    steps = config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0
+    engine = engine or choose_engine(steps, precision)
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
@@ -649,19 +668,19 @@ def fit(
 
 @contextlib.contextmanager
 def _arithmetic(engine: Engine) -> Iterator[None]:
-    """On a GPU: products in TF32, of convolutions and of matrices alike, by algorithms that repeat themselves."""
+    """On a GPU: products of the engine's precision, of convolutions and of matrices, that repeat themselves."""
     if engine.device == "cpu":
         # Compiled code is of one number of threads; after some the compiler would give up, and be slow for good.
         with torch._dynamo.config.patch(recompile_limit=64) if engine.compiled else contextlib.nullcontext():
             yield
         return
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+    before, tf32 = torch.get_float32_matmul_precision(), engine.precision != "float32"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
             yield
     finally:
-        torch.set_float32_matmul_precision(precision)
+        torch.set_float32_matmul_precision(before)
 
 
 def _fit(

@@ -104,8 +104,9 @@ def _faults(run: Run) -> Iterator[str]:
         allowed, share = 0.0, TOLERANCE
         if name == "pictures":
             allowed = 1.0  # of 256 greys, by rounding
-        elif name == "codes":
-            allowed, share = TOLERANCE * float(array.abs().max()), 0.0  # the last digits, of any
+        elif name in ("codes", "logits"):  # the last digits, of any
+            step = torch.finfo(array.dtype).eps  # logits are halves
+            allowed, share = max(TOLERANCE, step) * float(array.abs().max()), 0.0
         if kept.shape != array.shape:
             yield f"arrays.safetensors: {name} is not of the shape that the weights give"
             continue

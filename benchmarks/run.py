@@ -93,7 +93,7 @@ def main() -> int:
     commit = runs.commit()  # that which is measured, whatever is committed since
     engine = choose_engine(10**6)
     ceilings = {"float32": matrix_product(torch.float32)}
-    if engine.bf16:  # without instructions for it one product takes a minute
+    if engine.precision == "bf16":  # without instructions for it one product takes a minute
         ceilings["bfloat16"] = matrix_product(torch.bfloat16)
     print(f"{engine}, {torch.get_num_threads()} threads; matrix products reach", end=" ")
     print(", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in ceilings.items()))

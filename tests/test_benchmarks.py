@@ -14,9 +14,9 @@ def test_a_ratio_fails_only_against_a_record_of_the_same_hardware(monkeypatch, c
     import run
 
     row = {"what": "training", "plain": 100.0, "aelib": 400.0}
-    recorded = {"provenance": {"hardware": {"cores": 2}}, "engine": {"bf16": True}, "rows": [row]}
+    recorded = {"provenance": {"hardware": {"cores": 2}}, "engine": {"precision": "bf16"}, "rows": [row]}
     now = run.Row("training", "images/s", 100.0, 100.0 * aelib)
-    assert run.compare([now], recorded, hardware={"cores": cores}, engine={"bf16": True}) == status
+    assert run.compare([now], recorded, hardware={"cores": cores}, engine={"precision": "bf16"}) == status
     told = capsys.readouterr().out
     assert ("FALLEN: training: 2.90, was 4.00" in told) == (aelib == 2.9)
     assert ("other hardware" in told) == (cores == 4)

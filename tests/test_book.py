@@ -154,7 +154,7 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(built
 
 
 def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
-    config, about = {"seed": 3}, some_provenance() | {"engine": {"device": "cuda", "bf16": True}}
+    config, about = {"seed": 3}, some_provenance() | {"engine": {"device": "cuda", "precision": "bf16"}}
     about |= {"commit": "0123456789", "uncommitted_changes": True}
     said = f"`01234567` with uncommitted changes (**{code.STALE}**)"
     paths = [tmp_path / "quick" / f"run_{number}-12345678" for number in range(3)]
@@ -171,7 +171,7 @@ def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
     pages.publish(notebook, "make book", tmp_path, lambda path: code.STALE if path == paths[1] else "")
     assert (tmp_path / "_figures/fig-a.png").read_bytes() == b"PNG"
     _, first, _, second = (cell.source for cell in notebook.cells)
-    assert "s on GPU, bfloat16; again: `aelib train run_0 --again --profile quick --seed 3`" in first
+    assert "s on GPU, bf16; again: `aelib train run_0 --again --profile quick --seed 3`" in first
     assert f"`run_1-12345678`: {{download}}`parameters <_runs/run_1-12345678.json>`, seed 3, commit {said}, " in first
     assert first.count("stale") == 1
     assert "run_2" not in first
@@ -184,7 +184,7 @@ def test_what_was_measured_becomes_two_tables():
     bare = {"what": "t-SNE", "unit": "codes/s", "plain": 300.0, "aelib": 150.0, "ceiling": None, "losses": None}
     record = {
         "provenance": some_provenance(),
-        "engine": {"bf16": False},
+        "engine": {"precision": "float32"},
         "ceilings": {"float32": 150.2},
         "rows": [training, bare],
     }

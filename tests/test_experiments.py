@@ -139,7 +139,9 @@ def test_wrong_names_and_values_are_found_before_any_work(arguments, words, tmp_
 @pytest.fixture
 def published(monkeypatch):
     """The results that come with the repository; a run that is missing is not trained there."""
-    monkeypatch.setattr(experiments, "_make", lambda *_: pytest.fail("not published, or under another configuration"))
+    monkeypatch.setattr(
+        experiments, "_make", lambda *_, **__: pytest.fail("not published, or under another configuration")
+    )
     return runs.ROOT / "results"
 
 
@@ -181,6 +183,26 @@ def test_the_published_loss_is_that_of_the_published_weights(users_data, publish
     assert float(error.double().mean()) == pytest.approx(run.metrics["test_loss"], rel=1e-4)
 
 
+def test_maps_are_left_out_where_they_are_not_asked_for(tmp_path, two_threads):
+    run = experiments.obtain("convolutional", profile="smoke", maps=False, max_epochs=1, folder=tmp_path)
+    assert run.weights
+    assert run.arrays.keys() == {"pictures"}
+    assert experiments.open_run(run).codes.shape == (500, 30)
+    again = experiments.obtain("convolutional", profile="smoke", max_epochs=1, folder=tmp_path)
+    assert again.path == run.path
+
+
+def test_a_summary_of_a_classifier_has_its_answers(tmp_path, all_tiny):
+    run = experiments.obtain("cnn", profile="smoke", summary=True, max_epochs=1, precision="float32", folder=tmp_path)
+    assert not run.weights
+    assert run.provenance["engine"]["precision"] == "float32"
+    assert run.arrays["logits"].shape == (run.config["data"]["test"], 10)
+    assert torch.equal(run.arrays["logits"].float().argmax(1), run.arrays["predictions"].long())
+    labels = torch.from_numpy(experiments.test_labels(run)).long()
+    loss = torch.nn.functional.cross_entropy(run.arrays["logits"].float(), labels)
+    assert loss.item() == pytest.approx(run.metrics["test_loss"], rel=1e-3)
+
+
 def test_a_summary_has_the_metrics_of_the_run_and_nothing_else(all_tiny, tmp_path):
     run = experiments.obtain("convolutional", profile="smoke", folder=tmp_path / "a")
     whole = experiments.obtain("convolutional", profile="smoke", folder=tmp_path / "a", summary=True)
@@ -200,7 +222,7 @@ def test_the_choice_of_a_study_goes_into_every_experiment_that_has_it(tmp_path, 
     settings = TrainingConfig(optimizer="adam", learning_rate=0.002, weight_decay=1e-6)
     search = SimpleNamespace(winner=lambda: (chosen, settings))
     monkeypatch.setattr(study, "obtain", lambda plan: search)
-    monkeypatch.setattr(experiments, "_make", lambda *arguments: pytest.fail(repr(arguments[1])))
+    monkeypatch.setattr(experiments, "_make", lambda *arguments, **_: pytest.fail(repr(arguments[1])))
 
     def decided(name, **options):
         with pytest.raises(pytest.fail.Exception) as caught:

@@ -145,7 +145,7 @@ def test_compiled_the_optimiser_makes_the_same_steps(name, compiler):
         model = SymmetricAutoencoder(SHALLOW)
         before = model.latent.weight.detach().clone()
         config = TrainingConfig(optimizer=name, learning_rate=0.01, weight_decay=0.1)
-        trainer = training._Training(model, config, Engine("cpu", bf16=False, compiled=compiled), 0)
+        trainer = training._Training(model, config, Engine("cpu", "float32", compiled=compiled), 0)
         optimizer = trainer.configure_optimizers()
         for step in range(3):
 
@@ -239,7 +239,7 @@ def test_the_finder_suggests_a_sensible_rate_and_leaves_the_model_alone(small, t
     torch.manual_seed(0)
     model = SymmetricAutoencoder(TINY)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    engine = Engine("cpu", bf16=False, compiled=False)
+    engine = Engine("cpu", "float32", compiled=False)
     curve = find_learning_rate(model, small, TrainingConfig(learning_rate=None), seed=0, folder=tmp_path, engine=engine)
     assert 1e-4 < curve.suggestion < 0.5
     assert curve.learning_rates[0] == pytest.approx(1e-8, rel=0.3)
@@ -291,7 +291,7 @@ def test_a_training_step_waits_for_no_device(name):
     loaders = GarmentLoaders(garments, SplitConfig(train=300, validation=300, test=100)).on("meta")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = training.OPTIMIZERS[experiment.training.optimizer](parameters)
-    engine = Engine("cpu", bf16=False, compiled=False)
+    engine = Engine("cpu", "float32", compiled=False)
     trainer = training._Training(model, experiment.training, engine, 0)
     for index, batch in enumerate(loaders.train_dataloader()):
         loss = trainer.training_step(batch, index)
@@ -348,7 +348,7 @@ def test_a_processor_trains_in_bf16_where_that_is_quicker(can, bf16, monkeypatch
         assert can.keys() <= torch.cpu.get_capabilities().keys()
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert training.choose_engine(1).bf16 == bf16
+    assert training.choose_engine(1).precision == ("bf16" if bf16 else "float32")
 
 
 def test_a_processor_without_bf16_trains_in_float32(monkeypatch, small, tmp_path):
@@ -356,7 +356,7 @@ def test_a_processor_without_bf16_trains_in_float32(monkeypatch, small, tmp_path
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     model = SymmetricAutoencoder(AutoencoderConfig(channels=(8, 8, 8), linear_units=32, latent_dim=4))
     history = training.fit(model, small, TrainingConfig(max_epochs=1), seed=0, folder=tmp_path)
-    assert not history.engine.bf16
+    assert history.engine.precision == "float32"
     assert history.rows[0]["validation_loss"] < 1
 
 
@@ -402,3 +402,23 @@ def test_epochs_in_one_go_are_resumed_with_the_same_bits(small, tmp_path, as_on_
     for epochs in (1, 3, 4):
         found = digest(*train(small, tmp_path / "b", max_epochs=epochs))
     assert found == undisturbed
+
+
+def test_the_precision_is_that_asked_for_or_the_quickest(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert training.choose_engine(1).precision == "bf16"
+    assert training.choose_engine(1, "float32").precision == "float32"
+    with pytest.raises(AelibError, match="precision must be one of float32, bf16, not 'float16'"):
+        training.choose_engine(1, "float16")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(AelibError, match="precision must be one of float32, not 'bf16'"):
+        training.choose_engine(1, "bf16")
+
+
+@pytest.mark.parametrize("kept", [{"device": "cpu", "bf16": True}, {"device": "cpu", "precision": "bf16"}])
+def test_the_engine_of_a_stored_run_is_taken_where_it_is_to_be_had(kept, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert training.same_engine(kept) is None
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert training.same_engine(kept) == Engine("cpu", "bf16", compiled=False)
+    assert training.same_engine({"device": "cpu"}) == Engine("cpu", "float32", compiled=False)
