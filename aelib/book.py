@@ -205,10 +205,10 @@ def _explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
 
 def _costs(benchmarks: Path, folder: Path) -> None:
     """Write the tables and the figures of the page `costs` into `folder`, from what the benchmarks have recorded."""
-    record, growth, gpu = (
-        json.loads((benchmarks / f"{name}.json").read_text()) for name in ("record", "growth", "gpu")
+    record, growth, gpu, processor = (
+        json.loads((benchmarks / f"{name}.json").read_text()) for name in ("record", "growth", "gpu", "losses-cpu")
     )
-    (folder / "_build_costs.md").write_text(pages.costs(record) + pages.costs_on_a_gpu(gpu))
+    (folder / "_build_costs.md").write_text(pages.costs(record) + pages.costs_on_a_gpu(gpu, processor))
     (folder / "_build_growth.md").write_text(pages.growth(growth))
 
     def panel(part: str, cost: str, lines: dict[str, str], unit: float = 1.0) -> figures.Growing:

@@ -1,7 +1,7 @@
 """What a GPU makes of it: its tests, a step in all ways, the tutorial's way against ours, all trainings, the search.
 
-`python benchmarks/gpu.py --json FILE [PART …]` writes to FILE part by part, so that a stop loses nothing; it begins no
-part after `--seconds` of them, eight minutes by default.
+`python benchmarks/gpu.py --json FILE [PART …]` adds to FILE part by part, each with its commit, so that a stop loses
+nothing; it begins no part after `--seconds` of them, eight minutes by default.
 """
 
 from __future__ import annotations
@@ -117,22 +117,18 @@ def traffic(name: str) -> int:
 
 
 @contextmanager
-def engine(*, bf16: bool = False, tf32: bool = True, compiled: bool = False, launch: str = "graph") -> Iterator[None]:
+def engine(*, precision: str = "tf32", compiled: bool = False, launch: str = "graph") -> Iterator[None]:
     """Training in this way; a step is launched as a `"graph"`, as single `"kernels"`, or by Lightning's `"loop"`."""
-    choose, graph, graphed, arithmetic = training.choose_engine, training._graph, Engine.graphed, training._arithmetic
-    training.choose_engine = lambda steps: Engine("cuda", bf16=bf16, compiled=compiled)
+    choose, graph, graphed = training.choose_engine, training._graph, Engine.graphed
+    training.choose_engine = lambda steps, _: Engine("cuda", precision, compiled)
     if launch == "kernels":
         training._graph = lambda work: work
     if launch == "loop":
         Engine.graphed = False  # type: ignore[assignment, method-assign]
-    if not tf32:
-        training._arithmetic = lambda engine: torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
     try:
         yield
     finally:
-        training.choose_engine, training._graph, training._arithmetic = choose, graph, arithmetic
+        training.choose_engine, training._graph = choose, graph
         Engine.graphed = graphed  # type: ignore[method-assign]
 
 
@@ -173,11 +169,11 @@ def on_features(images: data.Garments, encoder: SymmetricAutoencoder) -> data.Ga
 STEPS: dict[str, dict[str, Any]] = {
     "Lightning's loop, TF32": {"launch": "loop"},
     "kernel by kernel, TF32": {"launch": "kernels"},
-    "graph, float32": {"tf32": False},
+    "graph, float32": {"precision": "float32"},
     "graph, TF32": {},
-    "graph, bf16": {"bf16": True},
+    "graph, bf16": {"precision": "bf16"},
     "compiled, graph, TF32": {"compiled": True},
-    "compiled, graph, bf16": {"compiled": True, "bf16": True},
+    "compiled, graph, bf16": {"compiled": True, "precision": "bf16"},
 }
 
 
@@ -316,7 +312,7 @@ def _child(function: str, seed: int) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=runs.ROOT)
 
 
-def search(limit: float = 100) -> Iterator[tuple[str, Any]]:
+def search(limit: float = 280) -> Iterator[tuple[str, Any]]:
     """The report's search by four workers, for so many seconds at most."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "aelib.cli", "study", "--workers", "4"]
@@ -331,48 +327,15 @@ def search(limit: float = 100) -> Iterator[tuple[str, Any]]:
         records = study.status(study.Plan("report", folder=Path(folder))).records
         done = [each for each in records if each.state.is_finished()]
         yield "seconds", seconds
-        yield "trials", [{"value": each.value, **each.user_attrs} for each in done]
+        yield (
+            "trials",
+            [
+                {"value": each.value, "epochs": len(each.intermediate_values), "seconds": each.user_attrs["seconds"]}
+                for each in done
+            ],
+        )
         yield "epochs", sum(len(each.intermediate_values) for each in records)
         print(f"{len(done)} of {len(records)} trials in {seconds:.0f} s", flush=True)
-
-
-def together() -> Iterator[tuple[str, Any]]:
-    """Several autoencoders trained at once by one process, the graph of each on a stream of its own."""
-    images = data.load().train_images.to("cuda")
-    for count in (1, 2, 4, 8):
-        launches, streams = [], []
-        for seed in range(count):
-            torch.manual_seed(seed)
-            model = SymmetricAutoencoder().to("cuda").train()
-            optimizer = torch.optim.Adamax(
-                [each for each in model.parameters() if each.requires_grad], 0.008, capturable=True
-            )
-
-            def step(model=model, optimizer=optimizer) -> None:
-                batch = images[torch.randint(len(images), (BATCH,), device="cuda")].float() / 255
-                loss = model.losses(batch, batch)["loss"].mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-
-            launches.append(training._graph(step))
-            streams.append(torch.cuda.Stream())
-
-        def all_steps(launches=launches, streams=streams) -> None:
-            for launch, stream in zip(launches, streams, strict=True):
-                with torch.cuda.stream(stream):
-                    launch()
-
-        for _ in range(20):
-            all_steps()
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        for _ in range(300):
-            all_steps()
-        torch.cuda.synchronize()
-        speed = 300 * count * BATCH / (time.perf_counter() - began)
-        print(f"{count} at once: {speed:,.0f} images/s together", flush=True)
-        yield f"{count} at once, images/s", speed
 
 
 PARTS: dict[str, Callable[[], Any]] = {
@@ -380,7 +343,6 @@ PARTS: dict[str, Callable[[], Any]] = {
     "ceilings": ceilings,
     "trainings": trainings,
     "losses": losses,
-    "together": together,
     "search": search,
     "ways": ways,
     "steps": steps,
@@ -400,11 +362,8 @@ def main() -> None:
     device = torch.cuda.get_device_properties(0)
     card = {"name": device.name, "memory_bytes": device.total_memory, "processors": device.multi_processor_count}
     card |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "cores": os.cpu_count()}
-    record: dict[str, Any] = {
-        "provenance": runs.provenance(),
-        "card": card,
-        "engine": asdict(training.choose_engine(1)),
-    }
+    record: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {"commits": {}}
+    record |= {"provenance": runs.provenance(), "card": card, "engine": asdict(training.choose_engine(1))}
     print(record["card"], record["provenance"]["versions"], flush=True)
     for name in options.parts or PARTS:
         if time.perf_counter() - began > options.seconds:
@@ -414,6 +373,7 @@ def main() -> None:
         try:
             found = steps(options.steps) if name == "steps" else PARTS[name]()
             record[name] = found if isinstance(found, dict) else {}
+            record["commits"][name] = record["provenance"]["commit"]
             for key, value in [] if isinstance(found, dict) else found:
                 record[name][key] = value
                 options.json.write_text(json.dumps(record, indent=1) + "\n")

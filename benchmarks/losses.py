@@ -38,7 +38,7 @@ def losses(way: str, seed: int) -> list[dict[str, float]]:
     # No early stop: each has as many epochs as the others.
     experiment = experiments.configure(experiments.EXPERIMENTS[name], **parameters, max_epochs=EPOCHS, patience=EPOCHS)
     garments = data.load()
-    source = experiments.obtain(experiment.source) if experiment.source else None
+    source = experiments.load_model(experiments.obtain(experiment.source)) if experiment.source else None
     torch.manual_seed(seed)
     model = experiment.model_class(experiment.model)
     split = experiments._split(experiment, PROFILES["report"].split)
@@ -57,7 +57,7 @@ def main(path: Path) -> None:
     choose = training.choose_engine
 
     def in_float32(steps: int) -> training.Engine:
-        return replace(choose(10**6 if steps else 0), bf16=False)
+        return replace(choose(10**6 if steps else 0), precision="float32")
 
     training.choose_engine = in_float32
     record = json.loads(path.read_text()) if path.exists() else {"losses": {}}
