@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from aelib import corruption, experiments, latent, metrics, report, runs, tables, verdicts
-from aelib.models import BaselineCNN, VariationalAutoencoder
+from aelib import experiments, latent, metrics, report, runs, tables, verdicts
+from aelib.evaluate import CORRUPTIONS, aggregate_posterior, restorations
+from aelib.models import BaselineCNN
 from aelib.verdicts import Above, Alike, Always, Below, Reproduces
 
 VERDICTS = CONFIRMED, NOT_CONFIRMED, NOISE = "confirmed", "not confirmed", "within noise"
@@ -466,39 +466,6 @@ def _generation(found: dict[str, experiments.Run], ae: experiments.Trained, vae:
     ]  # fmt: skip
 
 
-CORRUPTIONS = ("horizontal flip", "vertical flip", "noise", "erasing", "all four at random")
-
-
-def restorations(
-    dae: experiments.Trained, names: tuple[str, ...] = CORRUPTIONS, count: int = 2000
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The first `count` test images, corrupted in the ways `names`, and what the denoiser makes of them.
-
-    Returns:
-        By name of the corruption: corrupted and restored images, (count, 28, 28) each, in [0, 1]; the same, whichever
-        others are asked for.
-    """
-    images = torch.from_numpy(dae.images[:count]).unsqueeze(1)
-    strength: corruption.Corruption = dae.model.config.corruption  # type: ignore[attr-defined]
-    ways: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
-        corruption.horizontal_flip,
-        corruption.vertical_flip,
-        lambda x: corruption.add_noise(x, strength.noise_std),
-        lambda x: corruption.erase(x, strength.erased_area),
-        strength,
-    )
-    torch.manual_seed(0)
-    result = {}
-    for name, way in zip(CORRUPTIONS, ways, strict=True):
-        corrupted = way(images)
-        if name not in names:
-            continue
-        with torch.no_grad():
-            restored = torch.cat([dae.model(part) for part in corrupted.split(500)])
-        result[name] = (corrupted[:, 0].numpy(), restored[:, 0].numpy())
-    return result
-
-
 def _denoising(found: dict[str, experiments.Run], dae: experiments.Trained) -> list[Claim]:
     corrupted, restored = restorations(dae, CORRUPTIONS[-1:])[CORRUPTIONS[-1]]
     originals = dae.images[: len(corrupted)]
@@ -529,19 +496,6 @@ def _denoising(found: dict[str, experiments.Run], dae: experiments.Trained) -> l
             _train("denoising"),
         ),
     ]  # fmt: skip
-
-
-def aggregate_posterior(trained: experiments.Trained) -> np.ndarray:
-    """Codes of the test images, (M, latent_dim): the code itself, or a draw from the posterior of a variational one."""
-    if not isinstance(trained.model, VariationalAutoencoder):
-        return trained.codes
-    generator = torch.Generator().manual_seed(0)
-    draws = []
-    with torch.no_grad():
-        for part in torch.from_numpy(trained.images).unsqueeze(1).split(500):
-            mean, log_variance = trained.model.posterior(part)
-            draws.append(mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator))
-    return torch.cat(draws).numpy()
 
 
 def _regularity(found: dict[str, experiments.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:

@@ -1,4 +1,4 @@
-"""The command `aelib`: data, train, study, claims, book, verify."""
+"""The command `aelib`: data, train, study, evaluate, claims, book, verify."""
 
 from __future__ import annotations
 
@@ -56,6 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(action=_claims)
+
+    command = commands.add_parser("evaluate", help="find what metrics are missing of the stored runs, and keep it")
+    command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.set_defaults(action=_evaluate)
 
     command = commands.add_parser("verify", help="measure the stored runs anew, and make the built book anew")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
@@ -184,6 +188,19 @@ def _book(options: argparse.Namespace) -> None:
     for line in lines:
         print(f"{line.chapter:<{width}}  {line.outcome:<{outcome}}  {line.seconds:6.1f} s")
     print(f"Open {runs.ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from aelib import evaluate, experiments, runs
+    from aelib.profiles import find_profile
+
+    find_profile(options.profile)
+    for path in sorted((runs.results_folder() / options.profile).glob("[!.]*/config.json")):
+        if path.parent.name.rpartition("-")[0] in experiments.EXPERIMENTS:
+            run = runs.load(path.parent)
+            for name in evaluate.metrics_of(run):
+                evaluate.evaluate(run, name)
+                print(f"{run.path.name}: {name}", flush=True)
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -296,7 +296,7 @@ def doubt(path: Path) -> str:
     except (AelibError, LookupError, TypeError):  # the code no longer takes this configuration
         return code.STALE
     try:
-        return "" if code.alike(kept, _record(experiment, _source(path, config))) else code.STALE
+        return "" if code.alike(kept, _record(experiment, source_of(path, config))) else code.STALE
     except RuntimeError:  # nor does it train so any more
         return code.STALE
     except (AelibError, OSError) as error:
@@ -566,11 +566,8 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     Raises:
         AelibError: the data are other than those that it was trained on, or the encoder that it stands on is gone.
     """
-    experiment, (garments, split) = EXPERIMENTS[run.config["experiment"]], _data(run)
-    model, source = _untrained(run), _source(run.path, run.config)
-    inputs = experiment.prepare(model, garments, load_model(source) if source else None)
-    _load_weights(model, run)
-    loaders = GarmentLoaders(inputs, split)
+    experiment, (garments, _) = EXPERIMENTS[run.config["experiment"]], _data(run)
+    model, loaders = prepared(run)
     metrics = measure(model, loaders)
     arrays: dict[str, Tensor] = {}
     if isinstance(experiment, ClassifierExperiment):
@@ -585,6 +582,18 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     return metrics, arrays
 
 
+def prepared(run: Run) -> tuple[Model, GarmentLoaders]:
+    """The model of `run`, with its weights, and the batches that it was trained and tested on.
+
+    Raises:
+        AelibError: as `measure_again`.
+    """
+    (garments, split), model, source = _data(run), _untrained(run), source_of(run.path, run.config)
+    inputs = EXPERIMENTS[run.config["experiment"]].prepare(model, garments, load_model(source) if source else None)
+    _load_weights(model, run)
+    return model.eval(), GarmentLoaders(inputs, split)
+
+
 def train_again(run: Run, workspace: Path) -> Contents:
     """What the training of `run` leaves when it is made again, in the folder `workspace`; `run` stays as it is.
 
@@ -594,7 +603,7 @@ def train_again(run: Run, workspace: Path) -> Contents:
         AelibError: as `measure_again`, or the training diverged.
     """
     garments, split = _data(run)
-    source = _source(run.path, run.config)
+    source = source_of(run.path, run.config)
     return _make(_as_configured(run.config), run.config, garments, split, source, workspace, like=run.provenance)
 
 
@@ -606,7 +615,7 @@ def _data(run: Run) -> tuple[Garments, SplitConfig]:
     return garments, SplitConfig(**decisive)
 
 
-def _source(path: Path, config: dict[str, Any]) -> Run | None:
+def source_of(path: Path, config: dict[str, Any]) -> Run | None:
     """The run whose encoder that at `path` stands on, if it does; found by the digest of its weights."""
     if "encoder" not in config:
         return None
@@ -657,10 +666,20 @@ def repeats() -> dict[str, bool]:
     return dict(zip(("from the start", "stopped after an epoch, and resumed"), same, strict=True))
 
 
+def tested_on(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """The test images that `run` was evaluated on, (M, 28, 28), float32 in [0, 1], and their classes, (M,) in [0, 10).
+
+    Raises:
+        AelibError: there are other images now than those that it was trained on.
+    """
+    garments, split = _data(run)
+    images = garments.test_images[: split.test, 0].numpy() / np.float32(255)
+    return images, garments.test_labels[: split.test].numpy()
+
+
 def test_labels(run: Run) -> np.ndarray:
     """Classes, (M,) in [0, 10), of the test images that `run` was evaluated on."""
-    profile = PROFILES[run.path.parent.name]
-    return profile.garments().test_labels[: profile.split.test].numpy()
+    return tested_on(run)[1]
 
 
 def random_box(run: Run) -> float:
@@ -676,14 +695,11 @@ def open_run(run: Run) -> Trained:
     Raises:
         AelibError: the model of `run` is not an autoencoder.
     """
-    model, profile = load_model(run), PROFILES[run.path.parent.name]
+    model = load_model(run)
     if not isinstance(model, SymmetricAutoencoder):
         raise AelibError(f"run {run.path.name} is a classifier, which has no codes: use load_model")
-    garments, count = profile.garments(), profile.split.test
+    images, labels = tested_on(run)
     codes = run.arrays.get("codes")
-    if codes is None:  # made by a version that did not keep them
-        codes = encode(model, GarmentLoaders(garments, profile.split))
-    images = garments.test_images[:count, 0].numpy() / np.float32(255)
-    return Trained(
-        run=run, model=model, images=images, labels=garments.test_labels[:count].numpy(), codes=codes.numpy()
-    )
+    if codes is None:  # not kept
+        codes = encode(model, prepared(run)[1])
+    return Trained(run=run, model=model, images=images, labels=labels, codes=codes.numpy())

@@ -87,6 +87,30 @@ def gaussian_kl_to_prior(codes: np.ndarray) -> float:
     return float(0.5 * (np.trace(covariance) + mean @ mean - codes.shape[1] - log_determinant))
 
 
+def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
+    """Fréchet distance of two samples' Gaussians, at least 0: features (N, D) and (M, D), in squared units of these.
+
+    Of Inception's features it is the FID (Heusel et al. 2017); of any others, only values of the same ones compare.
+    """
+    means = [each.mean(0) for each in (features, others)]
+    covariances = [np.cov(each, rowvar=False).reshape(each.shape[1], -1) for each in (features, others)]
+    # The trace of the root of a product: of eigenvalues that are real and not negative, but for rounding.
+    eigenvalues = np.linalg.eigvals(covariances[0] @ covariances[1]).real
+    root = np.sqrt(np.maximum(eigenvalues, 0)).sum()
+    distance = ((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * root
+    return float(max(distance, 0))
+
+
+def laplacian_variance(images: np.ndarray) -> np.ndarray:
+    """How sharp images are: the variance of the Laplacian of each, (N, H, W) → (N,), at least 0; small where blurred.
+
+    Pech-Pacheco et al. (2000), with the kernel of four neighbours, where all of them are inside.
+    """
+    centre, vertical = images[:, 1:-1, 1:-1], images[:, :-2, 1:-1] + images[:, 2:, 1:-1]
+    horizontal = images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
+    return (vertical + horizontal - 4 * centre).astype(np.float64).var((1, 2))
+
+
 def confidence(probabilities: np.ndarray) -> np.ndarray:
     """Probability of the likeliest class: (N, 10) → (N,), in [0.1, 1]."""
     return probabilities.max(1)

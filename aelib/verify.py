@@ -1,10 +1,10 @@
 """Whether the stored numbers follow from the weights and the data, and the built book from the runs.
 
 Of a run, the metrics, the predictions, the codes and the best epoch's picture are made anew from its weights, and
-what the metrics take from the history is compared with it. Not made anew, but by `verify_retrained`, are the
-trainings themselves, so the other epochs and how long they took, the learning-rate finder's curve and the t-SNE map;
-runs that keep no weights are held against their history alone, and a study against its checksums. The book is made
-anew from the runs, and must come out byte for byte.
+what the metrics take from the history is compared with it; so is what is kept of evaluations. Not made anew, but by
+`verify_retrained`, are the trainings themselves, so the other epochs and how long they took, the learning-rate
+finder's curve and the t-SNE map; runs that keep no weights are held against their history alone, and a study against
+its checksums. The book is made anew from the runs, and must come out byte for byte.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from aelib import book, code, experiments, runs, study
+from aelib import book, code, evaluate, experiments, runs, study
 from aelib.errors import AelibError, known
 from aelib.profiles import find_profile
 from aelib.runs import Contents, Run
@@ -62,7 +62,7 @@ def verify_runs(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
             else:
                 run = runs.load(path)
                 against = "its history" if run.config.get("summary") else "its weights"
-                faults += _faults(run)
+                faults += [*_faults(run), *evaluate.faults(run)]
             if why := experiments.doubt(path):
                 if why == code.STALE:
                     faults.append(why + experiments.mend(path, why))

@@ -45,11 +45,15 @@ FLOORS = {
     "profiles": 3,
     "study": 7,
     "experiments": 8,
-    "claims": 9,
+    "evaluate.store": 9,
+    "evaluate.autoencoders": 10,
+    "evaluate.classifiers": 10,
+    "evaluate": 11,
+    "claims": 12,
     "explorer": 9,
-    "book": 10,
-    "verify": 11,
-    "cli": 12,
+    "book": 13,
+    "verify": 14,
+    "cli": 15,
 }
 
 

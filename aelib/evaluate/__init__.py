@@ -1,0 +1,18 @@
+"""Metrics over stored runs: each a function with a version, whose result is kept beside the run that it is of."""
+
+from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, restorations
+from aelib.evaluate.classifiers import answers
+from aelib.evaluate.store import METRICS, Metric, evaluate, faults, metric, metrics_of
+
+__all__ = [
+    "CORRUPTIONS",
+    "METRICS",
+    "Metric",
+    "aggregate_posterior",
+    "answers",
+    "evaluate",
+    "faults",
+    "metric",
+    "metrics_of",
+    "restorations",
+]

@@ -1,0 +1,190 @@
+"""Metrics of autoencoders: what they give back, how their codes lie, what random codes become, what they restore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from aelib import corruption, experiments, latent, metrics
+from aelib.evaluate.store import Numbers, evaluate, metric
+from aelib.experiments import AutoencoderExperiment
+from aelib.models import BaselineCNN, DenoisingAutoencoder, Model, VariationalAutoencoder
+from aelib.runs import Run
+
+DRAWN = 10_000
+"""Random codes that are looked at: as many as test images, so that Fréchet distances compare."""
+
+
+@metric(version=1, of=AutoencoderExperiment)
+def reconstructions(run: Run) -> Numbers:
+    """Of each test image, (M,): `error`, squared, mean over pixels; `sharpness` of it and `sharpness_after`, log."""
+    trained = experiments.open_run(run)
+    made = trained.decode(trained.codes)
+    return {
+        "error": ((made - trained.images) ** 2).mean((1, 2)),
+        "sharpness": _sharpness(trained.images),
+        "sharpness_after": _sharpness(made),
+    }
+
+
+def _sharpness(images: np.ndarray) -> np.ndarray:
+    """Logarithm of the variance of the Laplacian; of images that are nothing but one grey it is that of a millionth."""
+    return np.log(np.maximum(metrics.laplacian_variance(images), 1e-6)).astype(np.float32)
+
+
+@metric(version=1, of=AutoencoderExperiment, repeats=False)
+def maps(run: Run) -> Numbers:
+    """`tsne`: the map of the codes, (M, 2), with the report's perplexity; as it was kept, where it was."""
+    if "tsne" in run.arrays:
+        return {"tsne": run.arrays["tsne"].numpy()}
+    codes = experiments.open_run(run).codes
+    return {"tsne": latent.tsne(codes, perplexity=run.config["perplexity"])}
+
+
+@metric(version=1, of=AutoencoderExperiment)
+def classes(run: Run) -> Numbers:
+    """How the classes lie: on the maps `pca` and `tsne`, and in whole `codes`.
+
+    For each of the three, `<name>_neighbours` and `<name>_silhouette`, (), as in `aelib.metrics`; and
+    `<name>_distances`, (10, 10), between the means of the classes.
+    """
+    trained = experiments.open_run(run)
+    places = {"pca": latent.pca(trained.codes)[0], "tsne": evaluate(run, "maps")["tsne"], "codes": trained.codes}
+    found = {}
+    for name, points in places.items():
+        centres = latent.centroids(points, trained.labels)
+        found[f"{name}_neighbours"] = np.asarray(metrics.neighbour_accuracy(points, trained.labels))
+        found[f"{name}_silhouette"] = np.asarray(metrics.silhouette(points, trained.labels))
+        found[f"{name}_distances"] = np.linalg.norm(centres[:, None] - centres[None], axis=2)
+    return found
+
+
+@metric(version=1, of=AutoencoderExperiment, judges=("cnn", "cnn_augmented"))
+def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
+    """What random codes, drawn as the report does, become, in the eyes of the CNN.
+
+    `confidence`, the probability of the class that it takes them for, and `entropy` of all ten, in nats; `sharpness`,
+    as in `reconstructions`: (N,) each. `frechet`, (): their distance from the test images in the 320 features of the
+    CNN with transforms. Of a variational one also `prior_frechet`, of codes drawn from the prior.
+    """
+    trained, judge, eye = experiments.open_run(run), experiments.load_model(cnn), experiments.load_model(features)
+    count = min(DRAWN, len(trained.images))
+    drawn = trained.decode(latent.random_codes(trained.codes, count, box=experiments.random_box(run), seed=1))
+    probabilities = _answers(judge, drawn)
+    real = _features(eye, trained.images)
+    found = {
+        "confidence": metrics.confidence(probabilities),
+        "entropy": metrics.entropy(probabilities),
+        "sharpness": _sharpness(drawn),
+        "frechet": np.asarray(metrics.frechet_distance(_features(eye, drawn), real)),
+    }
+    if isinstance(trained.model, VariationalAutoencoder):
+        normal = np.random.default_rng(1).standard_normal((count, trained.codes.shape[1]))
+        drawn = trained.decode(normal.astype(np.float32))
+        found["prior_frechet"] = np.asarray(metrics.frechet_distance(_features(eye, drawn), real))
+    return found
+
+
+@torch.no_grad()
+def _answers(cnn: Model, images: np.ndarray) -> np.ndarray:
+    return torch.cat([cnn(part).softmax(1) for part in _parts(images)]).numpy()
+
+
+@torch.no_grad()
+def _features(cnn: Model, images: np.ndarray) -> np.ndarray:
+    """What the CNN's last layer sees: (N, 320)."""
+    assert isinstance(cnn, BaselineCNN)
+    return torch.cat([cnn.layers[:-1](part) for part in _parts(images)]).double().numpy()
+
+
+def _parts(images: np.ndarray) -> tuple[torch.Tensor, ...]:
+    return torch.from_numpy(images).float().unsqueeze(1).split(500)
+
+
+CORRUPTIONS = ("horizontal flip", "vertical flip", "noise", "erasing", "all four at random")
+
+
+def restorations(
+    dae: experiments.Trained, names: tuple[str, ...] = CORRUPTIONS, count: int = 2000
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The first `count` test images, corrupted in the ways `names`, and what the denoiser makes of them.
+
+    Returns:
+        By name of the corruption: corrupted and restored images, (count, 28, 28) each, in [0, 1]; the same, whichever
+        others are asked for.
+    """
+    images = torch.from_numpy(dae.images[:count]).unsqueeze(1)
+    # Per image, whichever way it was trained: the images are a sample.
+    strength: corruption.Corruption = replace(dae.model.config.corruption, per_batch=False)  # type: ignore[attr-defined]
+    ways: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+        corruption.horizontal_flip,
+        corruption.vertical_flip,
+        lambda x: corruption.add_noise(x, strength.noise_std),
+        lambda x: corruption.erase(x, strength.erased_area),
+        strength,
+    )
+    torch.manual_seed(0)
+    result = {}
+    for name, way in zip(CORRUPTIONS, ways, strict=True):
+        corrupted = way(images)
+        if name not in names:
+            continue
+        with torch.no_grad():
+            restored = torch.cat([dae.model(part) for part in corrupted.split(500)])
+        result[name] = (corrupted[:, 0].numpy(), restored[:, 0].numpy())
+    return result
+
+
+@metric(version=1, of=AutoencoderExperiment)
+def restored(run: Run) -> Numbers:
+    """What a denoising one makes of the first 2,000 test images, corrupted by all four transforms at random.
+
+    Of each that is changed: structural similarity with the original `before` and `after`, and the `sharpness` of the
+    original and `sharpness_after`. Of other autoencoders nothing.
+    """
+    trained = experiments.open_run(run)
+    if not isinstance(trained.model, DenoisingAutoencoder):
+        return {}
+    corrupted, made = restorations(trained, ("all four at random",))["all four at random"]
+    originals = trained.images[: len(corrupted)]
+    changed = (corrupted != originals).any((1, 2))
+    return {
+        "before": metrics.ssim(corrupted[changed], originals[changed]),
+        "after": metrics.ssim(made[changed], originals[changed]),
+        "sharpness": _sharpness(originals[changed]),
+        "sharpness_after": _sharpness(made[changed]),
+    }
+
+
+@metric(version=1, of=AutoencoderExperiment)
+def regularity(run: Run) -> Numbers:
+    """`kl`, (): divergence from the prior of the Gaussian with the mean and covariance of all test images' codes."""
+    trained = experiments.open_run(run)
+    return {"kl": np.asarray(metrics.gaussian_kl_to_prior(aggregate_posterior(trained)))}
+
+
+def aggregate_posterior(trained: experiments.Trained) -> np.ndarray:
+    """Codes of the test images, (M, latent_dim): the code itself, or a draw from the posterior of a variational one."""
+    if not isinstance(trained.model, VariationalAutoencoder):
+        return trained.codes
+    generator = torch.Generator().manual_seed(0)
+    draws = []
+    with torch.no_grad():
+        for part in torch.from_numpy(trained.images).unsqueeze(1).split(500):
+            mean, log_variance = trained.model.posterior(part)
+            draws.append(mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator))
+    return torch.cat(draws).numpy()
+
+
+@metric(version=1, of=AutoencoderExperiment)
+@torch.no_grad()
+def independence(run: Run) -> Numbers:
+    """`difference`, (): the largest between codes of 256 test images alone and in one batch, over their deviation."""
+    trained = experiments.open_run(run)
+    images = torch.from_numpy(trained.images[:256]).unsqueeze(1)
+    together = trained.model.encode(images)
+    alone = torch.cat([trained.model.encode(each) for each in images.split(1)])
+    return {"difference": np.asarray(float((together - alone).abs().max() / together.std()))}

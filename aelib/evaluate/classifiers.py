@@ -1,0 +1,42 @@
+"""Metrics of classifiers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from aelib import experiments
+from aelib.evaluate.store import Numbers, metric
+from aelib.experiments import ClassifierExperiment, TransferExperiment
+from aelib.models import SymmetricAutoencoder, TransferClassifier
+from aelib.runs import Run
+
+
+@metric(version=1, of=ClassifierExperiment, weights=False)
+def answers(run: Run) -> Numbers:
+    """From the logits that are kept: `right` and `cross_entropy`, in nats, of each test image, (M,) each."""
+    labels = torch.from_numpy(experiments.tested_on(run)[1]).long()
+    logits = run.arrays["logits"].double()
+    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return {"right": (logits.argmax(1) == labels).numpy().astype(np.uint8), "cross_entropy": loss.float().numpy()}
+
+
+@metric(version=1, of=TransferExperiment)
+@torch.no_grad()
+def behind_encoder(run: Run) -> Numbers:
+    """The head on stored features against the same behind its frozen encoder, image by image of the test set.
+
+    `logit_difference`, (): the largest of any logit; `class_difference`, (): the share of images of another class.
+    """
+    source = experiments.source_of(run.path, run.config)
+    assert source is not None
+    (head, loaders), encoder = experiments.prepared(run), experiments.load_model(source)
+    assert isinstance(head, TransferClassifier)
+    assert isinstance(encoder, SymmetricAutoencoder)
+    stored = torch.cat([head(features) for features, _ in loaders.test_dataloader()])
+    images = torch.from_numpy(experiments.tested_on(run)[0]).unsqueeze(1)
+    whole = torch.cat([head(encoder.features(part).flatten(1)) for part in images.split(100)])
+    return {
+        "logit_difference": np.asarray(float((stored - whole).abs().max())),
+        "class_difference": np.asarray(float((stored.argmax(1) != whole.argmax(1)).double().mean())),
+    }

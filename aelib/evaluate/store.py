@@ -1,0 +1,152 @@
+"""The store of evaluations: what a metric found of a run, kept until the run, the metric or a judge is another."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from aelib import cores, experiments
+from aelib.errors import known
+from aelib.experiments import Experiment
+from aelib.runs import Run
+
+Numbers = dict[str, np.ndarray]
+"""What a metric gives: arrays by name, over images or none; a single number is an array of shape ()."""
+
+FOLDER = "evaluations"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function from a run, and the runs of the judges that it asks, to numbers.
+
+    Attributes:
+        name: the function's.
+        version: to be raised with each change of what it finds, or of the names that it gives.
+        of: the kind of experiments that it is about.
+        judges: experiments whose runs, of seed 0, it asks; they come after the run, in this order.
+        weights: whether it needs the run's weights, which a summary has not.
+        repeats: whether another processor finds the same, but for last digits.
+        find: the function.
+    """
+
+    name: str
+    version: int
+    of: type[Experiment]
+    judges: tuple[str, ...]
+    weights: bool
+    repeats: bool
+    find: Callable[..., Numbers]
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    *,
+    version: int,
+    of: type[Experiment],
+    judges: tuple[str, ...] = (),
+    weights: bool = True,
+    repeats: bool = True,
+) -> Callable:
+    """Make a function a metric, by its name; see `Metric`."""
+
+    def enter(find: Callable[..., Numbers]) -> Callable[..., Numbers]:
+        METRICS[find.__name__] = Metric(find.__name__, version, of, judges, weights, repeats, find)
+        return find
+
+    return enter
+
+
+def metrics_of(run: Run) -> list[str]:
+    """Names of the metrics that are about runs such as `run`."""
+    experiment = experiments.EXPERIMENTS[run.config["experiment"]]
+    return [
+        each.name for each in METRICS.values() if isinstance(experiment, each.of) and (run.weights or not each.weights)
+    ]
+
+
+def evaluate(run: Run, name: str, *, again: bool = False) -> Numbers:
+    """What the metric `name` finds of `run`: read where it is there, of this version and these runs, else found.
+
+    It is kept, but not where the run's folder cannot be written, or where nothing new is to be made.
+
+    Args:
+        again: find it anew, and do not keep it.
+
+    Raises:
+        AelibError: there is no such metric, or a judge's run is damaged or cannot be trained.
+    """
+    asked = METRICS[known("metric", name, METRICS)]
+    profile, folder = run.path.parent.name, run.path.parent.parent
+    judges = [experiments.obtain(each, profile=profile, folder=folder) for each in asked.judges]
+    about = {"run": run.checksum, "version": str(asked.version), "judges": " ".join(each.checksum for each in judges)}
+    path = run.path / FOLDER / f"{name}.safetensors"
+    if not again and (kept := _read(path, about)) is not None:
+        return kept
+    with cores.limited(cores.choose()):
+        found = {key: np.asarray(each) for key, each in asked.find(run, *judges).items()}
+    if not again and "AELIB_NOTHING_NEW" not in os.environ:
+        _write(path, found, about)
+    return found
+
+
+def faults(run: Run) -> list[str]:
+    """What is kept of `run` and is not what its metric finds, a line each; what is of another version is left out."""
+    lines = []
+    for path in sorted((run.path / FOLDER).glob("[!.]*.safetensors")):
+        asked = METRICS.get(path.stem)
+        if asked is None or not asked.repeats:
+            continue
+        kept, found = evaluate(run, asked.name), evaluate(run, asked.name, again=True)
+        lines += [f"{FOLDER}/{path.name}: {key} is not what the run gives" for key in _different(kept, found)]
+    return lines
+
+
+NEAR, FEW = 1e-3, 1e-3
+"""Of the largest value, how far apart two processors' numbers may be; and how many, as a share, farther than that."""
+
+
+def _different(kept: Numbers, found: Numbers) -> Iterator[str]:
+    for name in sorted(kept.keys() | found.keys()):
+        one, other = kept.get(name, np.empty(0)), found.get(name, np.empty(0))
+        if one.shape != other.shape:
+            yield name
+        elif one.size:
+            apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
+            far = ~(apart <= NEAR * max(float(np.abs(other).max()), 1e-12))  # so that NaN is far
+            if far.mean() > FEW:
+                yield name
+
+
+def _read(path: Path, about: dict[str, str]) -> Numbers | None:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            if file.metadata() != about:
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        return None
+    except (safetensors.SafetensorError, OSError):
+        print(f"aelib: {path} cannot be read: it is made anew", file=sys.stderr)
+        return None
+
+
+def _write(path: Path, found: Numbers, about: dict[str, str]) -> None:
+    content = safetensors.numpy.save({name: np.asarray(each, order="C") for name, each in found.items()}, about)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        print(f"aelib: {path} is not kept ({error.strerror}): it is made again each time", file=sys.stderr)

@@ -1,0 +1,166 @@
+"""Evaluations: kept beside the run, until the run, the metric or a judge is another."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from aelib import cli, evaluate, experiments, metrics, runs
+from aelib.errors import AelibError
+from aelib.evaluate import autoencoders, store
+from aelib.experiments import EXPERIMENTS, AutoencoderExperiment
+
+
+@pytest.fixture
+def run(all_tiny, tiny_results):
+    return experiments.obtain("convolutional", profile="smoke", folder=tiny_results)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """A metric that notes how often it is asked."""
+    calls = []
+
+    def number(run):
+        calls.append(run)
+        return {"number": np.asarray(float(len(calls)))}
+
+    monkeypatch.setitem(store.METRICS, "number", None)
+    evaluate.metric(version=1, of=AutoencoderExperiment)(number)
+    return calls
+
+
+def copied(run, folder):
+    """The run, in a results folder of its own."""
+    import shutil
+
+    path = folder / "smoke" / run.path.name
+    shutil.copytree(run.path, path)
+    return runs.load(path)
+
+
+def test_what_is_there_is_not_found_again(run, counted, tmp_path):
+    mine = copied(run, tmp_path)
+    assert evaluate.evaluate(mine, "number")["number"] == 1
+    assert evaluate.evaluate(mine, "number")["number"] == 1
+    assert len(counted) == 1
+    assert evaluate.evaluate(mine, "number", again=True)["number"] == 2
+    assert evaluate.evaluate(mine, "number")["number"] == 1, "that was not kept"
+    assert runs.load(mine.path).checksum == mine.checksum, "the run itself is as it was"
+
+
+def test_another_version_or_run_is_found_anew(run, counted, tmp_path, monkeypatch):
+    mine = copied(run, tmp_path)
+    evaluate.evaluate(mine, "number")
+    monkeypatch.setitem(store.METRICS, "number", replace(store.METRICS["number"], version=2))
+    assert evaluate.evaluate(mine, "number")["number"] == 2
+    assert evaluate.evaluate(replace(mine, checksum="another"), "number")["number"] == 3
+
+
+def test_a_judge_is_part_of_it(all_tiny, run, counted, tmp_path, monkeypatch):
+    mine = copied(run, tmp_path)
+    judged = replace(store.METRICS["number"], judges=("cnn",), find=lambda run, cnn: store.METRICS["answers"].find(cnn))
+    monkeypatch.setitem(store.METRICS, "number", judged)
+    first = evaluate.evaluate(mine, "number")["cross_entropy"]
+    assert len(first) == 40
+    experiments.obtain("cnn", profile="smoke", folder=tmp_path, max_epochs=1)  # another run of it changes nothing
+    monkeypatch.setitem(store.METRICS, "number", replace(judged, find=lambda *_: {"asked": np.ones(1)}))
+    assert "asked" not in evaluate.evaluate(mine, "number")
+    experiments.obtain("cnn", profile="smoke", folder=tmp_path, again=True)
+    assert "asked" in evaluate.evaluate(mine, "number"), "made again, its provenance is another"
+
+
+def test_damaged_or_unwritable_it_is_found_all_the_same(run, counted, tmp_path, monkeypatch, capsys):
+    mine = copied(run, tmp_path)
+    evaluate.evaluate(mine, "number")
+    path = mine.path / "evaluations" / "number.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert evaluate.evaluate(mine, "number")["number"] == 2
+    assert "number.safetensors cannot be read: it is made anew" in capsys.readouterr().err
+    path.unlink()
+    path.mkdir()  # nothing can be written there, whoever tries
+    assert evaluate.evaluate(mine, "number")["number"] == 3
+    assert "is not kept" in capsys.readouterr().err
+    path.rmdir()
+    monkeypatch.setenv("AELIB_NOTHING_NEW", "1")
+    assert evaluate.evaluate(mine, "number")["number"] == 4
+    assert not path.exists()
+    assert os.listdir(path.parent) == [], "no half-written file is left"
+
+
+def test_an_unknown_metric_is_named(run):
+    with pytest.raises(AelibError, match="metric must be one of .*did you mean 'drawings'"):
+        evaluate.evaluate(run, "drawing")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_metric_of_every_experiment(all_tiny, tiny_results, name):
+    """All that is about a run can be found, repeats itself, and has no number that is none."""
+    run = experiments.obtain(name, profile="smoke", folder=tiny_results)
+    names = evaluate.metrics_of(run)
+    assert names
+    for each in names:
+        found = evaluate.evaluate(run, each)
+        assert all(np.isfinite(array).all() for array in found.values()), each
+        again = evaluate.evaluate(run, each, again=True)
+        assert found.keys() == again.keys()
+        for key, array in found.items():
+            assert array.shape == again[key].shape
+            np.testing.assert_allclose(array, again[key], rtol=1e-4, atol=1e-6, err_msg=key)
+    assert evaluate.faults(run) == []
+
+
+def test_the_command_fills_in_what_is_missing_and_verify_sees_what_is_wrong(
+    run, tmp_path, monkeypatch, capsys, counted
+):
+    mine = copied(run, tmp_path)
+    for name in [name for name in evaluate.METRICS if name not in ("number", "reconstructions")]:
+        monkeypatch.delitem(store.METRICS, name)
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    assert cli.main(["evaluate", "--profile", "smoke"]) == 0
+    assert f"{mine.path.name}: reconstructions" in capsys.readouterr().out
+    monkeypatch.delitem(store.METRICS, "number")
+    assert evaluate.faults(mine) == []
+    path = mine.path / "evaluations" / "reconstructions.safetensors"
+    kept = evaluate.evaluate(mine, "reconstructions")
+    with store.safetensors.safe_open(path, framework="numpy") as file:
+        about = file.metadata()
+    store._write(path, kept | {"error": kept["error"] * 1.1}, about)
+    assert evaluate.faults(mine) == ["evaluations/reconstructions.safetensors: error is not what the run gives"]
+    assert cli.main(["verify", "--profile", "smoke"]) == 1
+    assert "error is not what the run gives" in capsys.readouterr().out
+
+
+def test_the_frechet_distance_of_gaussians():
+    draws = np.random.default_rng(0)
+    one, same, moved = draws.normal(0, 1, (20_000, 3)), draws.normal(0, 1, (20_000, 3)), draws.normal(2, 1, (20_000, 3))
+    assert metrics.frechet_distance(one, same) == pytest.approx(0, abs=0.01)
+    assert metrics.frechet_distance(one, moved) == pytest.approx(12, rel=0.03)  # three axes, 2 apart
+    wider = draws.normal(0, [1, 2, 3], (20_000, 3))
+    assert metrics.frechet_distance(one, wider) == pytest.approx(0 + 1 + 4, rel=0.05)  # Σ (σ − 1)²
+    assert metrics.frechet_distance(one[:, :1], moved[:, :1]) == pytest.approx(4, rel=0.03)
+
+
+def test_what_is_blurred_is_less_sharp():
+    image = np.zeros((1, 28, 28), dtype=np.float32)
+    image[:, 8:20, 8:20] = 1
+    smooth = torch.nn.functional.avg_pool2d(torch.from_numpy(image)[None], 3, 1, 1)[0].numpy()
+    sharp, blurred, flat = (metrics.laplacian_variance(each)[0] for each in (image, smooth, image * 0))
+    assert sharp > 5 * blurred > flat == 0
+    ramp = np.tile(np.linspace(0, 1, 28), (1, 28, 1))
+    assert metrics.laplacian_variance(ramp)[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_drawing_is_judged_by_what_it_is(all_tiny, tiny_results, monkeypatch):
+    """Random codes that decode to test images are near them; those that decode to grey are far away and blurred."""
+    run = experiments.obtain("convolutional", profile="smoke", folder=tiny_results)
+    judges = [experiments.obtain(each, profile="smoke", folder=tiny_results) for each in ("cnn", "cnn_augmented")]
+    images = experiments.tested_on(run)[0]
+    monkeypatch.setattr(experiments.Trained, "decode", lambda self, codes: images)
+    near = autoencoders.drawings(run, *judges)
+    monkeypatch.setattr(experiments.Trained, "decode", lambda self, codes: np.full_like(images, 0.5))
+    far = autoencoders.drawings(run, *judges)
+    assert near["frechet"] == pytest.approx(0, abs=1e-3 * far["frechet"])
+    assert near["sharpness"].mean() > far["sharpness"].mean() + 3
