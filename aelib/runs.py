@@ -53,6 +53,17 @@ def results_folder() -> Path:
     return (ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()) / "results"
 
 
+def portable(path: Path) -> str:
+    """The path of a run as it is written down in a build, which may be moved or copied together with the results."""
+    path, folder = path.absolute(), results_folder().absolute()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def located(path: str) -> Path:
+    """The path that `portable` has written down."""
+    return results_folder().absolute() / path
+
+
 @dataclass(frozen=True)
 class Contents:
     """What one run leaves behind.

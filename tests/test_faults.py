@@ -28,7 +28,7 @@ from processes import PATIENCE
 from test_book import second_chapter
 from test_study import outcome as trials_of
 
-from aelib import checkpoints, cli, data, experiments, latent, metrics, profiles, runs, study, synthetic, training
+from aelib import book, checkpoints, cli, data, experiments, latent, metrics, profiles, runs, study, synthetic, training
 from aelib.data import SplitConfig
 from aelib.errors import AelibError
 
@@ -227,6 +227,49 @@ def test_two_trainings_at_once(python, tmp_path):
     assert sum(errors.count("aelib: training") for _, errors in outputs) == 1, "one trains"
     assert outputs[0][0] == outputs[1][0], "both have it"
     tried("Two processes ask for one run", "both at once", 1, "one trains, both have it")
+
+
+# ---------------------------------------------------------------- people's habits
+
+
+def outcomes(root: Path) -> list[str]:
+    """Of a build of the small book, in the profile that `built_book` is of."""
+    return [line.outcome for line in book.build(root, profile="quick", notice=profiles.PROFILES["quick"].notice)]
+
+
+def test_a_book_that_somebody_else_has_touched(built_book):
+    html, executed = built_book / "_build/html", built_book / "_build/executed/quick/chapter.ipynb"
+    assert outcomes(built_book) == ["skipped: nothing changed"] * 2
+    before = digests(html)
+    page, search = html / "book/chapter.html", html / "searchindex.js"
+    touches = [page.unlink, lambda: page.write_text("other"), search.unlink, (html / "index.html").unlink]
+    touches.append(lambda: (html / "old.html").touch())
+    for touch in touches:
+        touch()
+        assert outcomes(built_book) == ["skipped: nothing changed", "rendered"]
+        assert digests(html) == before
+    executed.write_text(executed.read_text().replace("0.12345", "0.12245"))
+    assert outcomes(built_book)[0] == "ran: what it had made changed"
+    assert "0.12345" in page.read_text()
+    how = "pages deleted, overwritten and added; the outputs of a chapter edited"
+    tried("A built book is touched by somebody else", how, len(touches) + 1, "`make book` makes it anew")
+
+
+@pytest.mark.parametrize("what", [".", "book/01_convolutional.ipynb"])
+def test_jupyter_books_own_command(what, tmp_path):
+    for name in ("_config.yml", "_toc.yml", "book", "tools"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    page = tmp_path / "_build/html/index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("the book")
+    program = Path(sys.executable).with_name("jupyter-book")
+    done = subprocess.run([program, "build", what], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode != 0
+    assert one_line(done.stderr).endswith("run `make book`, or `aelib book`")
+    assert [path for path in (tmp_path / "_build").rglob("*") if path.is_file()] == [page]
+    assert page.read_text() == "the book"
+    tried("`jupyter-book build` in place of `make book`", f"`jupyter-book build {what}`", 1, "one line; writes nothing")
 
 
 # ---------------------------------------------------------------- disks
