@@ -237,14 +237,14 @@ def _costs(benchmarks: Path, folder: Path) -> None:
 
 
 def _repeats(root: Path, folder: Path) -> tuple[Line, dict[str, bool]]:
-    """What `experiments.repeats` finds, unless aelib and the lock are those that it was found with."""
+    """What `experiments.repeats` finds, unless aelib, the lock and the machine are those that it was found with."""
 
     def find() -> dict[str, str]:
         found.write_text(json.dumps(experiments.repeats()))
         return {}
 
     found = folder / "determinism.found"
-    line, _ = _kept(found, _key(root, {}, []), find)
+    line, _ = _kept(found, _key(root, runs.provenance()["hardware"], []), find)
     return line, json.loads(found.read_text())
 
 

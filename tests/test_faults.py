@@ -21,10 +21,11 @@ import nbformat
 import pytest
 import tiny
 import torch
-from conftest import ROOT, lacking
+from conftest import ROOT, lacking, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processes import PATIENCE
+from test_book import read as chapter
 from test_book import second_chapter
 from test_study import outcome as trials_of
 
@@ -253,6 +254,30 @@ def test_a_book_that_somebody_else_has_touched(built_book):
     assert "0.12345" in page.read_text()
     how = "pages deleted, overwritten and added; the outputs of a chapter edited"
     tried("A built book is touched by somebody else", how, len(touches) + 1, "`make book` makes it anew")
+
+
+def test_a_built_checkout_that_is_copied(small_book, tmp_path, monkeypatch):
+    cells = chapter(small_book)
+    cells[2].source = re.sub(r"Path\('.*?'\)", "next(runs.results_folder().glob('report/test-*'))", cells[2].source)
+    cells[2].source += "\nprint(run.history)"
+    write(small_book, cells)
+    outcomes(small_book)
+    others = tmp_path / "moved", tmp_path / "Kopie für Zoë"
+    for other in others:
+        for name in ("results", small_book.name):
+            shutil.copytree(tmp_path / name, other / name)
+    for name in ("results", small_book.name):
+        shutil.rmtree(tmp_path / name)
+    for other in others:
+        monkeypatch.setenv("AELIB_RESULTS", str(other / "results"))
+        assert outcomes(other / small_book.name) == ["skipped: nothing changed"] * 2
+    (run,) = (runs.load(path) for path in (other / "results/report").glob("test-*"))
+    runs.obtain(run.path, lambda _: replace(run, history=[{"epoch": 2}]), again=True)
+    assert outcomes(other / small_book.name) == [f"ran: run {run.path.name} changed", "rendered"]
+    monkeypatch.setenv("AELIB_RESULTS", str(others[0] / "results"))
+    assert outcomes(others[0] / small_book.name) == ["skipped: nothing changed"] * 2
+    how = "copied twice, and the original deleted; a run of one copy trained again"
+    tried("A built checkout is copied or moved", how, 2, "each is a project of its own, and builds nothing in vain")
 
 
 @pytest.mark.parametrize("what", [".", "book/01_convolutional.ipynb"])
