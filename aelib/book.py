@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -325,8 +326,9 @@ def _execute(
         Path and checksum of each run that it read.
     """
     import papermill
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
-    from nbclient.exceptions import DeadKernelError
 
     executed.parent.mkdir(parents=True, exist_ok=True)
     log = executed.with_suffix(".runs")
@@ -343,10 +345,16 @@ def _execute(
     }
 
     class Kernel(AsyncKernelManager):
-        """Of this chapter: papermill would have it take its folder and environment from this process."""
+        """Of this chapter: papermill would have it take its folder and environment from this process.
+
+        On this Python, whatever a `python3` that Jupyter finds may be, and as IPython is before anybody sets it up.
+        """
+
+        kernel_spec = KernelSpec(**get_kernel_dict())
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            await super().start_kernel(env=os.environ | environment, cwd=str(root), **options)
+            own = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"} | environment
+            await super().start_kernel(env=own | {"IPYTHONDIR": settings}, cwd=str(root), **options)
             kernels.append(self.provisioner.process)  # type: ignore[union-attr]
 
     # Of a kernel that ends together with us they would tell at length; of one that dies alone we tell ourselves.
@@ -354,26 +362,27 @@ def _execute(
         logging.getLogger(library).setLevel(logging.CRITICAL)
     print(f"aelib: executing {name}", file=sys.stderr)
     try:
-        papermill.execute_notebook(
-            root / "book" / f"{name}.ipynb",
-            executed,
-            parameters,
-            kernel_name="python3",
-            kernel_manager_class=Kernel,
-            progress_bar={"desc": name} if sys.stderr.isatty() else False,
-            stderr_file=sys.stderr,
-            # Without: a warning about TCP from every kernel, and where a build is interrupted a kernel's own traceback.
-            extra_arguments=["--log-level=CRITICAL"],
-            # All that it wrote is on disk by then; to take PyTorch down in good order takes two to three seconds.
-            shutdown_kernel="immediate",
-        )
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as settings:
+            papermill.execute_notebook(
+                root / "book" / f"{name}.ipynb",
+                executed,
+                parameters,
+                kernel_name="python3",
+                kernel_manager_class=Kernel,
+                progress_bar={"desc": name} if sys.stderr.isatty() else False,
+                stderr_file=sys.stderr,
+                # Without: a warning about TCP from every kernel; where a build is interrupted a kernel's own traceback.
+                extra_arguments=["--log-level=CRITICAL"],
+                # All that it wrote is on disk by then; to take PyTorch down in good order takes two to three seconds.
+                shutdown_kernel="immediate",
+            )
     except papermill.PapermillExecutionError as error:
         raise AelibError(
             f"chapter {name}, cell {error.cell_index}: {error.ename}: {' '.join(error.evalue.split())} "
             f"(all of it is in {executed})"
         ) from error
-    except DeadKernelError as error:
-        raise AelibError(f"chapter {name}: its kernel died, most likely for want of memory") from error
+    except RuntimeError as error:  # of nbclient, at the start or later
+        raise AelibError(f"chapter {name}: {error}, most likely for want of memory") from error
     read = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     log.unlink(missing_ok=True)
     return {runs.portable(Path(path)): digest for path, digest in read}

@@ -155,11 +155,12 @@ def test_a_checkout_that_is_copied_or_moved(setup, tmp_path):
     assert done.returncode == 0, done.stderr
     copy = shutil.copytree(setup.root, tmp_path / "Kopie für Zoë & Søn", symlinks=True)
     moved = setup.root.rename(tmp_path / "moved")
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     for root in (copy, moved):
         (tmp_path / "link").symlink_to(root / ".venv/bin/aelib")
         activated = 'CDPATH=/; cd "$1"; . .venv/bin/activate; cd /; '
         for script in (activated + "aelib", '"$1/.venv/bin/aelib"', '"$1/../link"'):
-            shown = subprocess.run(["bash", "-euc", script, "-", root], capture_output=True, text=True)
+            shown = subprocess.run(["bash", "-euc", script, "-", root], env=clean, capture_output=True, text=True)
             assert shown.stdout.splitlines() == [str(root / "aelib/__init__.py"), str(root / ".venv")], shown.stderr
         (tmp_path / "link").unlink()
 

@@ -24,6 +24,7 @@ import torch
 from conftest import ROOT, lacking, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell
 from processes import PATIENCE
 from test_book import read as chapter
 from test_book import second_chapter
@@ -278,6 +279,39 @@ def test_a_built_checkout_that_is_copied(small_book, tmp_path, monkeypatch):
     assert outcomes(others[0] / small_book.name) == ["skipped: nothing changed"] * 2
     how = "copied twice, and the original deleted; a run of one copy trained again"
     tried("A built checkout is copied or moved", how, 2, "each is a project of its own, and builds nothing in vain")
+
+
+def test_what_others_have_set_up_for_jupyter(small_book, tmp_path, monkeypatch):
+    """A kernel of another environment in place of ours; code and settings for each kernel that a user starts."""
+    executed = small_book / "_build/executed/quick/chapter.ipynb"
+    cells = [*chapter(small_book), new_code_cell("'first'\n'last'"), new_code_cell("import sys\nsys.executable")]
+    write(small_book, cells)
+
+    def outputs() -> list:
+        book._execute(small_book, "chapter", executed, {}, [])
+        read = nbformat.read(executed, as_version=4).cells
+        return [re.sub("<dc:date>.*?</dc:date>", "", json.dumps(cell.get("outputs"))) for cell in read]
+
+    before = outputs()
+    assert sys.executable in before[-1]
+    odd = "raise SystemExit('of another')"
+    files = {
+        "jupyter/kernels/python3/kernel.json": json.dumps(
+            {"argv": [sys.executable, "-c", odd], "display_name": "Python 3", "language": "python"}
+        ),
+        "ipython/profile_default/startup/00-first.py": "print('of the user')",
+        "ipython/profile_default/ipython_config.py": "get_config().InteractiveShell.ast_node_interactivity = 'all'",
+        "startup.py": "print('of the user')",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for variable, name in (("JUPYTER_PATH", "jupyter"), ("IPYTHONDIR", "ipython"), ("PYTHONSTARTUP", "startup.py")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    monkeypatch.setenv("MPLBACKEND", "TkAgg")
+    assert outputs() == before
+    how = "a `python3` kernel of another Python; IPython's settings and startup files, `PYTHONSTARTUP`, `MPLBACKEND`"
+    tried("Jupyter is set up in other ways", how, 5, "the chapters run on the Python that builds, and end the same")
 
 
 @pytest.mark.parametrize("what", [".", "book/01_convolutional.ipynb"])
