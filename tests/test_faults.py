@@ -4,6 +4,7 @@ Here each strikes once. `make faults` kills and damages a dozen times, and write
 """
 
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -312,6 +313,30 @@ def test_what_others_have_set_up_for_jupyter(small_book, tmp_path, monkeypatch):
     assert outputs() == before
     how = "a `python3` kernel of another Python; IPython's settings and startup files, `PYTHONSTARTUP`, `MPLBACKEND`"
     tried("Jupyter is set up in other ways", how, 5, "the chapters run on the Python that builds, and end the same")
+
+
+LACKS = ["aelib"], ["torch"], ["aelib", "myst_nb"]
+
+
+def test_papermill_with_a_kernel_of_another_python(tmp_path, monkeypatch):
+    """Of one that has ipykernel, and of aelib and its needs only a part."""
+    spec = tmp_path / "jupyter/kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    papermill, names = Path(sys.executable).with_name("papermill"), book.chapters(ROOT)
+    for name, lacks in zip(names, itertools.cycle(LACKS), strict=False):
+        without = f"import sys; sys.modules |= dict.fromkeys({lacks}); from ipykernel import kernelapp as app; "
+        argv = [sys.executable, "-c", without + "app.launch_new_instance()", "-f", "{connection_file}"]
+        spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+        command = [papermill, ROOT / f"book/{name}.ipynb", tmp_path / "out.ipynb"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode != 0
+        said = (
+            f"ModuleNotFoundError: {sys.executable} has no {', no '.join(lacks)}: take the papermill or the kernel of"
+        )
+        assert done.stderr.strip().splitlines()[-1].startswith(said), done.stderr
+    how = "one without aelib, torch or myst-nb, with each chapter"
+    tried("papermill finds a kernel of another Python", how, len(names), "the chapter says which Python lacks what")
 
 
 @pytest.mark.parametrize("what", [".", "book/01_convolutional.ipynb"])
