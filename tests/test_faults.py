@@ -315,6 +315,28 @@ def test_what_others_have_set_up_for_jupyter(small_book, tmp_path, monkeypatch):
     tried("Jupyter is set up in other ways", how, 5, "the chapters run on the Python that builds, and end the same")
 
 
+def test_an_installed_copy_of_aelib(tmp_path):
+    """As on Binder, where a kernel starts in the folder of its chapter."""
+    checkout, installed = tmp_path / "project", tmp_path / "site-packages"
+    shutil.copytree(ROOT / "aelib", installed / "aelib")
+    shutil.copytree(ROOT / "aelib", checkout / "aelib")
+    (checkout / "_toc.yml").touch()
+    (checkout / "book").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    write(checkout, [new_code_cell("from aelib import runs\nprint(runs.ROOT, runs.results_folder())")])
+    clean = {name: value for name, value in os.environ.items() if name != "AELIB_RESULTS"}
+    papermill = Path(sys.executable).with_name("papermill")
+    expected = {checkout / "book": checkout, checkout: checkout, tmp_path / "elsewhere": tmp_path / "elsewhere"}
+    for here, project in expected.items():
+        command = [papermill, checkout / "book/chapter.ipynb", tmp_path / "out.ipynb"]
+        subprocess.run(command, cwd=here, env=clean | {"PYTHONPATH": str(installed)}, capture_output=True, check=True)
+        (cell,) = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        root = checkout if here == checkout else installed  # a kernel looks for modules where it stands
+        assert cell.outputs[0].text == f"{root} {project / 'results'}\n"
+    how = "in `book/`, at the root, elsewhere, by papermill"
+    tried("aelib is installed as a copy", how, len(expected), "the runs of the checkout, where there is one")
+
+
 LACKS = ["aelib"], ["torch"], ["aelib", "myst_nb"]
 
 
