@@ -207,7 +207,12 @@ def _explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
     def write() -> dict[str, str]:
         return {runs.portable(run.path): run.checksum for run in explorer.write(written, profile=profile)}
 
-    return _kept(written, key, write)
+    kept = _kept(written, key, write)
+    left_out = explorer.missing(written)
+    for why in sorted({*left_out.values()}):
+        names = ", ".join(name for name in sorted(left_out) if left_out[name] == why)
+        print(f"aelib: the page explore goes without exhibits of {names}: {why}", file=sys.stderr)
+    return kept
 
 
 def _costs(benchmarks: Path, folder: Path) -> None:

@@ -337,6 +337,40 @@ def test_an_installed_copy_of_aelib(tmp_path):
     tried("aelib is installed as a copy", how, len(expected), "the runs of the checkout, where there is one")
 
 
+def test_a_network_that_the_page_cannot_compute(all_tiny, tiny_results, chromium, monkeypatch, capsys, tmp_path):
+    load = experiments.load_model
+
+    def load_with_elu(run):
+        model = load(run)
+        if run.config["experiment"] == "denoising":
+            model.features[2] = torch.nn.ELU()
+        return model
+
+    monkeypatch.setenv("AELIB_RESULTS", str(tiny_results))
+    monkeypatch.setattr(experiments, "load_model", load_with_elu)
+    (tmp_path / "requirements.txt").touch()
+    for outcome in ("ran: not executed yet", "skipped: nothing changed"):
+        capsys.readouterr()
+        assert book._explorer(tmp_path, tmp_path / "executed", "smoke")[0].outcome == outcome
+        why = "network.js has no layer for ELU(alpha=1.0)"
+        (said,) = [line for line in capsys.readouterr().err.splitlines() if "explore" in line]
+        assert said == f"aelib: the page explore goes without exhibits of denoising: {why}"
+    (tmp_path / "executed/explore").rename(tmp_path / "explore")
+    for script in ("network.js", "explore.js"):
+        shutil.copy(ROOT / "book/_static" / script, tmp_path)
+    exhibits = "".join(f'<div data-explore="{name}"></div>' for name in ("map", "repair"))
+    scripts = "".join(f'<script src="{name}.js"></script>' for name in ("network", "explore"))
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{exhibits}{scripts}")
+    page = chromium.new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    page.goto((tmp_path / "page.html").as_uri())
+    page.get_by_text(f"This exhibit is left out: {why}.").wait_for()
+    page.locator("[data-explore=map] canvas").first.wait_for()
+    page.close()
+    how = "ELU in one of three networks"
+    tried("A layer that the page to play with does not have", how, 1, "the page goes without that exhibit, and says so")
+
+
 LACKS = ["aelib"], ["torch"], ["aelib", "myst_nb"]
 
 
