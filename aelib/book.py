@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -43,13 +44,15 @@ class Execution:
 
     Attributes:
         key: digest of its code, its parameters, aelib and the lock.
-        runs: path and checksum of each run that it read.
+        runs: path (as `runs.portable` writes it) and checksum of each run that it read.
         seconds: that it took.
+        made: digest of what it made.
     """
 
     key: str
     runs: dict[str, str]
     seconds: float
+    made: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         shutil.copy(root / "_toc.yml", stage)
         config = yaml.safe_load((root / "_config.yml").read_text())
         config |= pages.launch(runs.provenance())
+        for name in config.get("sphinx", {}).pop("local_extensions", {}):  # which stops whoever renders without this
+            config["sphinx"]["config"]["extensions"].remove(name)
         if notice:
             config.setdefault("html", {})["announcement"] = notice
         (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -92,14 +97,14 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         executed = _together(root, names, output / "executed" / profile, profile)
         for chapter, (line, execution, notebook) in zip(names, executed, strict=True):
             lines.append(line)
-            seconds[chapter], read[chapter] = execution.seconds, [Path(path) for path in execution.runs]
+            seconds[chapter], read[chapter] = execution.seconds, [runs.located(path) for path in execution.runs]
             pages.publish(notebook, pages.papermill(chapter, profile), stage / "book", doubt)
             pages.offer(notebook, root / "book" / f"{chapter}.ipynb", stage / "book")
             nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
         if "explore" in _pages(root):
             line, execution = _explorer(root, output / "executed" / profile, profile)
             lines.append(line)
-            seconds["explore"], read["explore"] = execution.seconds, [Path(path) for path in execution.runs]
+            seconds["explore"], read["explore"] = execution.seconds, [runs.located(path) for path in execution.runs]
             shutil.copytree(output / "executed" / profile / "explore", stage / "book" / "_static" / "explore")
         same: dict[str, bool] = {}
         if "about" in _pages(root):
@@ -130,7 +135,7 @@ AT_ONCE = 2
 """Chapters that are executed at once. Most of what they do, imports and drawing, is on one core each."""
 
 STAMP = "html.stamp"
-"""Beside a built book: its profile, and a digest of all that it was rendered from."""
+"""Beside a built book: its profile, a digest of all that it was rendered from, and one of the book."""
 
 
 @contextmanager
@@ -198,9 +203,16 @@ def _explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
     """Write what the page `explore` computes with into `folder / "explore"`, unless that is what is there."""
     key = _key(root, {"profile": profile}, [])
     written = folder / "explore"
-    return _kept(
-        written, key, lambda: {str(run.path): run.checksum for run in explorer.write(written, profile=profile)}
-    )
+
+    def write() -> dict[str, str]:
+        return {runs.portable(run.path): run.checksum for run in explorer.write(written, profile=profile)}
+
+    kept = _kept(written, key, write)
+    left_out = explorer.missing(written)
+    for why in sorted({*left_out.values()}):
+        names = ", ".join(name for name in sorted(left_out) if left_out[name] == why)
+        print(f"aelib: the page explore goes without exhibits of {names}: {why}", file=sys.stderr)
+    return kept
 
 
 def _costs(benchmarks: Path, folder: Path) -> None:
@@ -231,14 +243,14 @@ def _costs(benchmarks: Path, folder: Path) -> None:
 
 
 def _repeats(root: Path, folder: Path) -> tuple[Line, dict[str, bool]]:
-    """What `experiments.repeats` finds, unless aelib and the lock are those that it was found with."""
+    """What `experiments.repeats` finds, unless aelib, the lock and the machine are those that it was found with."""
 
     def find() -> dict[str, str]:
         found.write_text(json.dumps(experiments.repeats()))
         return {}
 
     found = folder / "determinism.found"
-    line, _ = _kept(found, _key(root, {}, []), find)
+    line, _ = _kept(found, _key(root, runs.provenance()["hardware"], []), find)
     return line, json.loads(found.read_text())
 
 
@@ -255,7 +267,7 @@ def _kept(product: Path, key: str, make: Callable[[], dict[str, str]]) -> tuple[
         stamp.unlink(missing_ok=True)
         start = time.perf_counter()
         read = make()
-        execution = Execution(key, read, round(time.perf_counter() - start, 1))
+        execution = Execution(key, read, round(time.perf_counter() - start, 1), _digest(product))
         stamp.write_text(json.dumps(asdict(execution), indent=2))
     assert execution is not None
     outcome = f"ran: {why}" if why else "skipped: nothing changed"
@@ -289,19 +301,24 @@ def _sha256(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
+def _digest(product: Path) -> str:
+    """Of a file, or of all files of a folder and their names."""
+    files = sorted(path for path in product.rglob("*") if path.is_file()) if product.is_dir() else [product]
+    return _sha256(*[f"{path.relative_to(product)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files])
+
+
 def _reason(stamp: Path, executed: Path, key: str) -> tuple[str, Execution | None]:
     """Why a chapter has to be executed, or "" and its last execution."""
     try:
         execution = Execution(**json.loads(stamp.read_text()))
         before = json.loads(execution.key)
-        if not executed.exists():
-            raise FileNotFoundError
+        made = _digest(executed)
     except (FileNotFoundError, ValueError, TypeError):
         return "not executed yet", None
     changed = [what for what, digest in json.loads(key).items() if before.get(what) != digest]
-    changed += [
-        f"run {Path(path).name}" for path, digest in execution.runs.items() if runs.checksum(Path(path)) != digest
-    ]
+    read = {runs.located(path): digest for path, digest in execution.runs.items()}
+    changed += [f"run {path.name}" for path, digest in read.items() if runs.checksum(path) != digest]
+    changed += [] if made == execution.made else ["what it had made"]
     return (f"{' and '.join(changed)} changed", None) if changed else ("", execution)
 
 
@@ -314,8 +331,9 @@ def _execute(
         Path and checksum of each run that it read.
     """
     import papermill
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
-    from nbclient.exceptions import DeadKernelError
 
     executed.parent.mkdir(parents=True, exist_ok=True)
     log = executed.with_suffix(".runs")
@@ -332,10 +350,16 @@ def _execute(
     }
 
     class Kernel(AsyncKernelManager):
-        """Of this chapter: papermill would have it take its folder and environment from this process."""
+        """Of this chapter: papermill would have it take its folder and environment from this process.
+
+        On this Python, whatever a `python3` that Jupyter finds may be, and as IPython is before anybody sets it up.
+        """
+
+        kernel_spec = KernelSpec(**get_kernel_dict())
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            await super().start_kernel(env=os.environ | environment, cwd=str(root), **options)
+            own = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"} | environment
+            await super().start_kernel(env=own | {"IPYTHONDIR": settings}, cwd=str(root), **options)
             kernels.append(self.provisioner.process)  # type: ignore[union-attr]
 
     # Of a kernel that ends together with us they would tell at length; of one that dies alone we tell ourselves.
@@ -343,29 +367,30 @@ def _execute(
         logging.getLogger(library).setLevel(logging.CRITICAL)
     print(f"aelib: executing {name}", file=sys.stderr)
     try:
-        papermill.execute_notebook(
-            root / "book" / f"{name}.ipynb",
-            executed,
-            parameters,
-            kernel_name="python3",
-            kernel_manager_class=Kernel,
-            progress_bar={"desc": name} if sys.stderr.isatty() else False,
-            stderr_file=sys.stderr,
-            # Without: a warning about TCP from every kernel, and where a build is interrupted a kernel's own traceback.
-            extra_arguments=["--log-level=CRITICAL"],
-            # All that it wrote is on disk by then; to take PyTorch down in good order takes two to three seconds.
-            shutdown_kernel="immediate",
-        )
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as settings:
+            papermill.execute_notebook(
+                root / "book" / f"{name}.ipynb",
+                executed,
+                parameters,
+                kernel_name="python3",
+                kernel_manager_class=Kernel,
+                progress_bar={"desc": name} if sys.stderr.isatty() else False,
+                stderr_file=sys.stderr,
+                # Without: a warning about TCP from every kernel; where a build is interrupted a kernel's own traceback.
+                extra_arguments=["--log-level=CRITICAL"],
+                # All that it wrote is on disk by then; to take PyTorch down in good order takes two to three seconds.
+                shutdown_kernel="immediate",
+            )
     except papermill.PapermillExecutionError as error:
         raise AelibError(
             f"chapter {name}, cell {error.cell_index}: {error.ename}: {' '.join(error.evalue.split())} "
             f"(all of it is in {executed})"
         ) from error
-    except DeadKernelError as error:
-        raise AelibError(f"chapter {name}: its kernel died, most likely for want of memory") from error
-    read = dict(json.loads(line) for line in log.read_text().splitlines()) if log.exists() else {}
+    except RuntimeError as error:  # of nbclient, at the start or later
+        raise AelibError(f"chapter {name}: {error}, most likely for want of memory") from error
+    read = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     log.unlink(missing_ok=True)
-    return read
+    return {runs.portable(Path(path)): digest for path, digest in read}
 
 
 def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict[str, Any]) -> NotebookNode:
@@ -388,10 +413,8 @@ def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict
 def _render(stage: Path, output: Path, profile: str, key: str) -> Line:
     """Render `stage` into `output/html`, unless that is what is there; `key` stands for what renders it."""
     html, stamp = output / "html", output / STAMP
-    files = sorted(path for path in stage.rglob("*") if path.is_file())
-    digests = [f"{path.relative_to(stage)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
-    digest = f"{profile} {_sha256(key, *digests)}"
-    if (html / "index.html").exists() and stamp.exists() and stamp.read_text() == digest:
+    digest = f"{profile} {_sha256(key, _digest(stage))}"
+    if stamp.exists() and html.exists() and stamp.read_text() == f"{digest} {_digest(html)}":
         return Line("the pages", "skipped: nothing changed", 0.0)
     start = time.perf_counter()
     # From nothing: an incremental build leaves glued numbers of other pages stale. Of a name of its own: where a build
@@ -419,7 +442,7 @@ def _render(stage: Path, output: Path, profile: str, key: str) -> Line:
     stamp.unlink(missing_ok=True)
     shutil.rmtree(html, ignore_errors=True)
     os.replace(built, html)
-    stamp.write_text(digest)
+    stamp.write_text(f"{digest} {_digest(html)}")
     shutil.rmtree(draft)
     return Line("the pages", "rendered", time.perf_counter() - start)
 

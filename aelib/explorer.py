@@ -37,15 +37,34 @@ def write(folder: Path, *, profile: str) -> list[Run]:
     images, labels = opened[0].images, opened[0].labels
     chosen = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(10)])
     for run, trained in zip(runs, opened, strict=False):
-        content = {"decoder": decoder(trained.model), "space": space(trained.codes, labels, chosen)}
+        content = _networks(decoder=trained.model) | {"space": space(trained.codes, labels, chosen)}
         _write_script(folder, run.config["experiment"], content | {"run": _name(run)})
     denoiser = experiments.load_model(runs[2])
     assert isinstance(denoiser, SymmetricAutoencoder)
-    content = {"encoder": encoder(denoiser), "decoder": decoder(denoiser)}
+    content = _networks(encoder=denoiser, decoder=denoiser)
     _write_script(folder, runs[2].config["experiment"], content | {"run": _name(runs[2])})
     garments = {"classes": CLASSES, "colours": COLOURS, "labels": labels[chosen].tolist()}
     _write_script(folder, "garments", garments | {"images": packed(images[chosen])})
     return runs
+
+
+class NoLayer(Exception):
+    """A network has a layer that `book/_static/network.js` cannot compute."""
+
+
+def _networks(**models: SymmetricAutoencoder) -> dict[str, Any]:
+    """What the page needs to know of a model's `encoder` or `decoder`; or what is `missing`, if that is so."""
+    try:
+        return {part: {"encoder": encoder, "decoder": decoder}[part](model) for part, model in models.items()}
+    except NoLayer as error:
+        return {"missing": str(error)}
+
+
+def missing(folder: Path) -> dict[str, str]:
+    """Of what `write` has written: why the page goes without a model, by the model's name."""
+    scripts = {path.stem: path.read_text() for path in folder.glob("*.js")}
+    contents = {name: json.loads(text.partition(" = ")[2].removesuffix(";\n")) for name, text in scripts.items()}
+    return {name: content["missing"] for name, content in contents.items() if "missing" in content}
 
 
 def _name(run: Run) -> str:
@@ -72,21 +91,29 @@ def layers(module: nn.Module) -> list[dict[str, Any]]:
     match module:
         case nn.Sequential():
             return [layer for child in module for layer in layers(child)]
-        case nn.Linear():
+        case nn.Linear(bias=nn.Parameter()):
             return [{"type": "linear", **_parameters(module)}]
-        case nn.Conv2d() | nn.ConvTranspose2d():
+        case nn.Conv2d() | nn.ConvTranspose2d() if _square(module):
             convolution = {"stride": module.stride[0], "padding": module.padding[0], **_parameters(module)}
             if isinstance(module, nn.Conv2d):
                 return [{"type": "convolution", **convolution}]
             return [{"type": "transposed_convolution", "output_padding": module.output_padding[0], **convolution}]
-        case nn.InstanceNorm2d():
+        case nn.InstanceNorm2d(affine=False, track_running_stats=False):
             return [{"type": "instance_norm", "epsilon": module.eps}]
         case nn.LeakyReLU():
             return [{"type": "leaky_relu", "slope": module.negative_slope}]
         case nn.Unflatten():
             return [{"type": "unflatten", "shape": [*module.unflattened_size]}]
         case _:
-            raise TypeError(f"network.js has no layer for {module}")
+            raise NoLayer(f"network.js has no layer for {module}")
+
+
+def _square(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Whether it is one of those that `network.js` has: alike in both directions, all channels together."""
+    pairs = (module.kernel_size, module.stride, module.padding, module.output_padding, module.dilation)
+    alike = all(isinstance(pair, tuple) and len({*pair}) == 1 for pair in pairs)
+    plain = (module.dilation[0], module.groups, module.padding_mode) == (1, 1, "zeros")
+    return alike and plain and module.bias is not None
 
 
 def _parameters(module: nn.Module) -> dict[str, Any]:

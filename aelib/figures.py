@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from aelib.data import CLASSES
 from aelib.profiles import find_profile
-from aelib.runs import PATHS
+from aelib.runs import PATHS, portable
 
 WIDTH = 6.4
 """Of every figure, in inches: readable on a page and, scaled down, on a phone."""
@@ -62,7 +62,7 @@ class Drawing(Figure):
     columns: Mapping[str, list[Any]]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        bundle = {PATHS: "\n".join(str(each.path) for each in self.of)}
+        bundle = {PATHS: "\n".join(portable(each.path) for each in self.of)}
         if not self.columns:
             return bundle
         text = io.StringIO()

@@ -49,7 +49,7 @@ def publish(notebook: NotebookNode, command: str, folder: Path, doubt: Callable[
         if name and contents:
             drawn_from = contents[-1].pop(runs.PATHS, "").split("\n")  # myst-nb does not know it, nor CSV
             files = _files(contents[-1], folder / "_figures" / name)
-            text = _provenance(files, _source(command, [Path(path) for path in drawn_from if path], doubt))
+            text = _provenance(files, _source(command, [runs.located(path) for path in drawn_from if path], doubt))
             # A name of its own: a random one would make every build another.
             cells.append(new_markdown_cell(text, id=f"provenance-{name}"[:64]))
     notebook.cells = cells

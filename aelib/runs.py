@@ -47,10 +47,26 @@ PATHS = "text/x-aelib-runs"
 
 
 def results_folder() -> Path:
-    """Where runs are kept: `$AELIB_RESULTS`, else `results/` in the checkout, else `results/` here."""
+    """Where runs are kept: `$AELIB_RESULTS`, else `results/` in a checkout, else `results/` here.
+
+    The checkout is the one that aelib runs from; where it was installed as a copy, the one that this folder lies in.
+    """
     if given := os.environ.get("AELIB_RESULTS"):
         return Path(given).expanduser()
-    return (ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()) / "results"
+    here = Path.cwd()
+    checkouts = (folder for folder in (ROOT, here, *here.parents) if (folder / "aelib/runs.py").exists())
+    return next((folder for folder in checkouts if (folder / "_toc.yml").exists()), here) / "results"
+
+
+def portable(path: Path) -> str:
+    """The path of a run as it is written down in a build, which may be moved or copied together with the results."""
+    path, folder = path.absolute(), results_folder().absolute()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def located(path: str) -> Path:
+    """The path that `portable` has written down."""
+    return results_folder().absolute() / path
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import setuptools
 from conftest import ROOT
 
 BACKEND = """
@@ -137,6 +138,31 @@ def test_an_installation_that_is_killed_is_begun_anew(setup):
     done = setup()
     assert done.returncode == 0, done.stderr
     assert sound(setup.root)
+
+
+@pytest.mark.faults
+def test_a_checkout_that_is_copied_or_moved(setup, tmp_path):
+    """With its environment, which setuptools installs aelib into as it does for users."""
+    packages = Path(setuptools.__file__).parent.parent
+    (setup.root / "backend.py").write_text(
+        f"import sys; sys.path.append({str(packages)!r})\nfrom setuptools.build_meta import *\n"
+    )
+    with (setup.root / "pyproject.toml").open("a") as file:
+        file.write('scripts = {aelib = "aelib:main"}\n[tool.setuptools]\npackages = ["aelib"]\n')
+    (setup.root / "aelib").mkdir()
+    (setup.root / "aelib/__init__.py").write_text("import sys\ndef main(): print(__file__, sys.prefix, sep='\\n')\n")
+    done = setup()
+    assert done.returncode == 0, done.stderr
+    copy = shutil.copytree(setup.root, tmp_path / "Kopie für Zoë & Søn", symlinks=True)
+    moved = setup.root.rename(tmp_path / "moved")
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for root in (copy, moved):
+        (tmp_path / "link").symlink_to(root / ".venv/bin/aelib")
+        activated = 'CDPATH=/; cd "$1"; . .venv/bin/activate; cd /; '
+        for script in (activated + "aelib", '"$1/.venv/bin/aelib"', '"$1/../link"'):
+            shown = subprocess.run(["bash", "-euc", script, "-", root], env=clean, capture_output=True, text=True)
+            assert shown.stdout.splitlines() == [str(root / "aelib/__init__.py"), str(root / ".venv")], shown.stderr
+        (tmp_path / "link").unlink()
 
 
 def test_of_pips_settings_the_environments_go_first():

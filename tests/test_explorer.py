@@ -69,8 +69,21 @@ def test_the_description_is_that_of_the_layers(config):
 
 
 def test_a_layer_that_the_page_cannot_compute_is_refused():
-    with pytest.raises(TypeError, match="no layer for BatchNorm2d"):
-        explorer.layers(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm2d(3)))
+    """Rather than computed as another one that is called the same."""
+    for layer in (
+        nn.BatchNorm2d(3),
+        nn.ELU(),
+        nn.Linear(2, 2, bias=False),
+        nn.InstanceNorm2d(3, affine=True),
+        nn.Conv2d(2, 2, 3, dilation=2),
+        nn.Conv2d(2, 2, 3, groups=2),
+        nn.Conv2d(2, 2, 3, padding="same"),
+        nn.Conv2d(2, 2, (3, 1)),
+        nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+        nn.ConvTranspose2d(2, 2, 3, bias=False),
+    ):
+        with pytest.raises(explorer.NoLayer, match=f"no layer for {type(layer).__name__}"):
+            explorer.layers(nn.Sequential(nn.Linear(2, 2), layer))
 
 
 def test_directions_are_those_of_the_map():

@@ -4,6 +4,7 @@ Here each strikes once. `make faults` kills and damages a dozen times, and write
 """
 
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -21,14 +22,16 @@ import nbformat
 import pytest
 import tiny
 import torch
-from conftest import ROOT, lacking
+from conftest import ROOT, lacking, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell
 from processes import PATIENCE
+from test_book import read as chapter
 from test_book import second_chapter
 from test_study import outcome as trials_of
 
-from aelib import checkpoints, cli, data, experiments, latent, metrics, profiles, runs, study, synthetic, training
+from aelib import book, checkpoints, cli, data, experiments, latent, metrics, profiles, runs, study, synthetic, training
 from aelib.data import SplitConfig
 from aelib.errors import AelibError
 
@@ -227,6 +230,186 @@ def test_two_trainings_at_once(python, tmp_path):
     assert sum(errors.count("aelib: training") for _, errors in outputs) == 1, "one trains"
     assert outputs[0][0] == outputs[1][0], "both have it"
     tried("Two processes ask for one run", "both at once", 1, "one trains, both have it")
+
+
+# ---------------------------------------------------------------- people's habits
+
+
+def outcomes(root: Path) -> list[str]:
+    """Of a build of the small book, in the profile that `built_book` is of."""
+    return [line.outcome for line in book.build(root, profile="quick", notice=profiles.PROFILES["quick"].notice)]
+
+
+def test_a_book_that_somebody_else_has_touched(built_book):
+    html, executed = built_book / "_build/html", built_book / "_build/executed/quick/chapter.ipynb"
+    assert outcomes(built_book) == ["skipped: nothing changed"] * 2
+    before = digests(html)
+    page, search = html / "book/chapter.html", html / "searchindex.js"
+    touches = [page.unlink, lambda: page.write_text("other"), search.unlink, (html / "index.html").unlink]
+    touches.append(lambda: (html / "old.html").touch())
+    for touch in touches:
+        touch()
+        assert outcomes(built_book) == ["skipped: nothing changed", "rendered"]
+        assert digests(html) == before
+    executed.write_text(executed.read_text().replace("0.12345", "0.12245"))
+    assert outcomes(built_book)[0] == "ran: what it had made changed"
+    assert "0.12345" in page.read_text()
+    how = "pages deleted, overwritten and added; the outputs of a chapter edited"
+    tried("A built book is touched by somebody else", how, len(touches) + 1, "`make book` makes it anew")
+
+
+def test_a_built_checkout_that_is_copied(small_book, tmp_path, monkeypatch):
+    cells = chapter(small_book)
+    cells[2].source = re.sub(r"Path\('.*?'\)", "next(runs.results_folder().glob('report/test-*'))", cells[2].source)
+    cells[2].source += "\nprint(run.history)"
+    write(small_book, cells)
+    outcomes(small_book)
+    others = tmp_path / "moved", tmp_path / "Kopie für Zoë"
+    for other in others:
+        for name in ("results", small_book.name):
+            shutil.copytree(tmp_path / name, other / name)
+    for name in ("results", small_book.name):
+        shutil.rmtree(tmp_path / name)
+    for other in others:
+        monkeypatch.setenv("AELIB_RESULTS", str(other / "results"))
+        assert outcomes(other / small_book.name) == ["skipped: nothing changed"] * 2
+    (run,) = (runs.load(path) for path in (other / "results/report").glob("test-*"))
+    runs.obtain(run.path, lambda _: replace(run, history=[{"epoch": 2}]), again=True)
+    assert outcomes(other / small_book.name) == [f"ran: run {run.path.name} changed", "rendered"]
+    monkeypatch.setenv("AELIB_RESULTS", str(others[0] / "results"))
+    assert outcomes(others[0] / small_book.name) == ["skipped: nothing changed"] * 2
+    how = "copied twice, and the original deleted; a run of one copy trained again"
+    tried("A built checkout is copied or moved", how, 2, "each is a project of its own, and builds nothing in vain")
+
+
+def test_what_others_have_set_up_for_jupyter(small_book, tmp_path, monkeypatch):
+    """A kernel of another environment in place of ours; code and settings for each kernel that a user starts."""
+    executed = small_book / "_build/executed/quick/chapter.ipynb"
+    cells = [*chapter(small_book), new_code_cell("'first'\n'last'"), new_code_cell("import sys\nsys.executable")]
+    write(small_book, cells)
+
+    def outputs() -> list:
+        book._execute(small_book, "chapter", executed, {}, [])
+        read = nbformat.read(executed, as_version=4).cells
+        return [re.sub("<dc:date>.*?</dc:date>", "", json.dumps(cell.get("outputs"))) for cell in read]
+
+    before = outputs()
+    assert sys.executable in before[-1]
+    odd = "raise SystemExit('of another')"
+    files = {
+        "jupyter/kernels/python3/kernel.json": json.dumps(
+            {"argv": [sys.executable, "-c", odd], "display_name": "Python 3", "language": "python"}
+        ),
+        "ipython/profile_default/startup/00-first.py": "print('of the user')",
+        "ipython/profile_default/ipython_config.py": "get_config().InteractiveShell.ast_node_interactivity = 'all'",
+        "startup.py": "print('of the user')",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for variable, name in (("JUPYTER_PATH", "jupyter"), ("IPYTHONDIR", "ipython"), ("PYTHONSTARTUP", "startup.py")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    monkeypatch.setenv("MPLBACKEND", "TkAgg")
+    assert outputs() == before
+    how = "a `python3` kernel of another Python; IPython's settings and startup files, `PYTHONSTARTUP`, `MPLBACKEND`"
+    tried("Jupyter is set up in other ways", how, 5, "the chapters run on the Python that builds, and end the same")
+
+
+def test_an_installed_copy_of_aelib(tmp_path):
+    """As on Binder, where a kernel starts in the folder of its chapter."""
+    checkout, installed = tmp_path / "project", tmp_path / "site-packages"
+    shutil.copytree(ROOT / "aelib", installed / "aelib")
+    shutil.copytree(ROOT / "aelib", checkout / "aelib")
+    (checkout / "_toc.yml").touch()
+    (checkout / "book").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    write(checkout, [new_code_cell("from aelib import runs\nprint(runs.ROOT, runs.results_folder())")])
+    clean = {name: value for name, value in os.environ.items() if name != "AELIB_RESULTS"}
+    papermill = Path(sys.executable).with_name("papermill")
+    expected = {checkout / "book": checkout, checkout: checkout, tmp_path / "elsewhere": tmp_path / "elsewhere"}
+    for here, project in expected.items():
+        command = [papermill, checkout / "book/chapter.ipynb", tmp_path / "out.ipynb"]
+        subprocess.run(command, cwd=here, env=clean | {"PYTHONPATH": str(installed)}, capture_output=True, check=True)
+        (cell,) = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        root = checkout if here == checkout else installed  # a kernel looks for modules where it stands
+        assert cell.outputs[0].text == f"{root} {project / 'results'}\n"
+    how = "in `book/`, at the root, elsewhere, by papermill"
+    tried("aelib is installed as a copy", how, len(expected), "the runs of the checkout, where there is one")
+
+
+def test_a_network_that_the_page_cannot_compute(all_tiny, tiny_results, chromium, monkeypatch, capsys, tmp_path):
+    load = experiments.load_model
+
+    def load_with_elu(run):
+        model = load(run)
+        if run.config["experiment"] == "denoising":
+            model.features[2] = torch.nn.ELU()
+        return model
+
+    monkeypatch.setenv("AELIB_RESULTS", str(tiny_results))
+    monkeypatch.setattr(experiments, "load_model", load_with_elu)
+    (tmp_path / "requirements.txt").touch()
+    for outcome in ("ran: not executed yet", "skipped: nothing changed"):
+        capsys.readouterr()
+        assert book._explorer(tmp_path, tmp_path / "executed", "smoke")[0].outcome == outcome
+        why = "network.js has no layer for ELU(alpha=1.0)"
+        (said,) = [line for line in capsys.readouterr().err.splitlines() if "explore" in line]
+        assert said == f"aelib: the page explore goes without exhibits of denoising: {why}"
+    (tmp_path / "executed/explore").rename(tmp_path / "explore")
+    for script in ("network.js", "explore.js"):
+        shutil.copy(ROOT / "book/_static" / script, tmp_path)
+    exhibits = "".join(f'<div data-explore="{name}"></div>' for name in ("map", "repair"))
+    scripts = "".join(f'<script src="{name}.js"></script>' for name in ("network", "explore"))
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{exhibits}{scripts}")
+    page = chromium.new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    page.goto((tmp_path / "page.html").as_uri())
+    page.get_by_text(f"This exhibit is left out: {why}.").wait_for()
+    page.locator("[data-explore=map] canvas").first.wait_for()
+    page.close()
+    how = "ELU in one of three networks"
+    tried("A layer that the page to play with does not have", how, 1, "the page goes without that exhibit, and says so")
+
+
+LACKS = ["aelib"], ["torch"], ["aelib", "myst_nb"]
+
+
+def test_papermill_with_a_kernel_of_another_python(tmp_path, monkeypatch):
+    """Of one that has ipykernel, and of aelib and its needs only a part."""
+    spec = tmp_path / "jupyter/kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    papermill, names = Path(sys.executable).with_name("papermill"), book.chapters(ROOT)
+    for name, lacks in zip(names, itertools.cycle(LACKS), strict=False):
+        without = f"import sys; sys.modules |= dict.fromkeys({lacks}); from ipykernel import kernelapp as app; "
+        argv = [sys.executable, "-c", without + "app.launch_new_instance()", "-f", "{connection_file}"]
+        spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+        command = [papermill, ROOT / f"book/{name}.ipynb", tmp_path / "out.ipynb"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode != 0
+        said = (
+            f"ModuleNotFoundError: {sys.executable} has no {', no '.join(lacks)}: take the papermill or the kernel of"
+        )
+        assert done.stderr.strip().splitlines()[-1].startswith(said), done.stderr
+    how = "one without aelib, torch or myst-nb, with each chapter"
+    tried("papermill finds a kernel of another Python", how, len(names), "the chapter says which Python lacks what")
+
+
+@pytest.mark.parametrize("what", [".", "book/01_convolutional.ipynb"])
+def test_jupyter_books_own_command(what, tmp_path):
+    for name in ("_config.yml", "_toc.yml", "book", "tools"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    page = tmp_path / "_build/html/index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("the book")
+    program = Path(sys.executable).with_name("jupyter-book")
+    done = subprocess.run([program, "build", what], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode != 0
+    assert one_line(done.stderr).endswith("run `make book`, or `aelib book`")
+    assert [path for path in (tmp_path / "_build").rglob("*") if path.is_file()] == [page]
+    assert page.read_text() == "the book"
+    tried("`jupyter-book build` in place of `make book`", f"`jupyter-book build {what}`", 1, "one line; writes nothing")
 
 
 # ---------------------------------------------------------------- disks

@@ -63,7 +63,7 @@ def test_every_figure_carries_the_notice_of_its_profile_and_names_its_runs():
     for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
         drawn = list(all_figures(of))
         assert [figure.get_suptitle() for figure in drawn] == [notice] * 16
-        paths = "\n".join(str(each.path) for each in of)
+        paths = "\n".join(runs.portable(each.path) for each in of)
         assert [figure._repr_mimebundle_()[runs.PATHS] for figure in drawn] == [paths] * 16
 
 

@@ -28,6 +28,13 @@ PIP = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 BUILDS = ("torch", "torchvision")
 CUDA = re.compile(r"(cuda|nvidia)-|triton$")
 """What only those builds of torch need that are for a GPU."""
+SHEBANG = r"\A#!(/bin/sh\n'''exec' )?.*/bin/python.*\n(' '''\n)?"
+"""How a program in Python begins; the longer form is for paths that are long or have spaces."""
+BESIDE = """#!/bin/sh
+'''exec' "$(dirname -- "$(realpath -- "$0" 2>/dev/null || echo "$0")")/python" "$0" "$@"
+' '''
+"""
+"""The same, by the Python that lies beside the program; to that Python the second line and the third are a text."""
 VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -66,8 +73,36 @@ def main() -> int:
         print("uv could not be had, or could not do it: pip installs the same, more slowly", flush=True)
         run([*PIP, "--requirement", "requirements.txt"])
         run([*PIP, "--no-deps", "--no-build-isolation", "--editable", "."])
+    make_movable()
     READY.touch()
     return 0
+
+
+def make_movable() -> None:
+    """Have what was installed find its place when it runs: a checkout that is copied or moved works where it is then.
+
+    In a copy that kept the absolute paths, every command would be about the checkout that it was copied from.
+    """
+    here = r'"$(CDPATH= cd "$(dirname "${BASH_SOURCE:-$0}")" && [ -f activate ] && cd .. && pwd || echo \1)"'
+    changes = {
+        "bin/activate": (r"(?<=VIRTUAL_ENV=)([\"']?/.*)$", here),  # in shells that do not say which: where it was made
+        "bin/activate.fish": (r"(?<=VIRTUAL_ENV )[\"']?/.*", "(realpath (dirname (status -f))/..)"),
+        "bin/*": (SHEBANG, BESIDE),
+        "lib/python*/site-packages/__editable__*aelib*.py": (
+            r"'aelib': '.*/aelib'",
+            "'aelib': str(Path(__file__).parents[4] / 'aelib')",
+        ),
+    }
+    for pattern, change in changes.items():
+        for path in VENV.glob(pattern):
+            if path.is_symlink() or not path.is_file():
+                continue
+            before, mode = path.read_bytes(), path.stat().st_mode
+            after = re.sub(change[0].encode(), change[1].encode(), before, flags=re.M)
+            if after != before:
+                path.unlink()  # it may be one with a file in uv's cache
+                path.write_bytes(after)
+                path.chmod(mode)
 
 
 def run(command: list, **options) -> subprocess.CompletedProcess:

@@ -107,10 +107,17 @@
 
   const loading = {};
 
+  /** A network has a layer that cannot be computed here. */
+  class Missing extends Error {}
+
   /** The data of that name, loaded once. */
   function load(name) {
     loading[name] ??= new Promise((resolve, reject) => {
-      const done = () => resolve(window.aelibData[name]);
+      const done = () => {
+        const data = window.aelibData[name];
+        if (data.missing) reject(new Missing(`This exhibit is left out: ${data.missing}.`));
+        else resolve(data);
+      };
       const failed = () => reject(new Error(`${name}.js could not be loaded`));
       document.head.append(create("script", { src: new URL(`${name}.js`, FOLDER), load: done, error: failed }));
     });
@@ -470,8 +477,8 @@
       if (!isIntersecting) continue;
       observer.unobserve(target);
       EXHIBITS[target.dataset.explore](target).catch((error) => {
-        target.textContent = `Sorry: ${error.message}.`;
-        throw error;
+        target.textContent = error instanceof Missing ? error.message : `Sorry: ${error.message}.`;
+        if (!(error instanceof Missing)) throw error;
       });
     }
   }, { rootMargin: "100% 0px" });
