@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("train", help="train experiments, or go on training them")
     command.add_argument("names", nargs="*", metavar="EXPERIMENT", help="all of them by default")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", "--seeds", dest="seeds", default="0", help="such as 0-4 or 0,2 (default: 0)")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE[,VALUE…]",
+        help="a parameter, or several values of it to try; of many runs no maps of codes are kept",
+    )
+    command.add_argument("--workers", type=int, default=1, help="processes on this machine (default: 1)")
+    command.add_argument("--scheduler", metavar="URL", help="of a Dask cluster that trains instead: tcp://host:8786")
     command.add_argument("--config", default="report", help="hyper-parameters: report (default), or study for ours")
     command.add_argument("--precision", help="of what has to be trained: float32; bf16, tf32 where there is any")
     command.add_argument("--again", action="store_true", help="train even what is there")
@@ -111,23 +121,65 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from aelib import experiments
-    from aelib.profiles import find_profile
+    from aelib import experiments, sweep
 
-    find_profile(options.profile)
-    names = options.names or experiments.EXPERIMENTS
+    names = options.names or list(experiments.EXPERIMENTS)
+    seeds, parameters = _seeds(options.seeds), dict(_parameter(text) for text in options.set)
+    asked = {"seeds": seeds, "profile": options.profile, "config": options.config} | parameters
     for name in names:  # before the first is trained
-        experiments.find_experiment(name, options.config)
-    for name in names:
-        run = experiments.obtain(
-            name,
-            profile=options.profile,
-            seed=options.seed,
-            config=options.config,
-            again=options.again,
-            precision=options.precision,
-        )
-        print(f"{run.path}: {run.metrics}")
+        sweep.check(name, **asked)
+    many = bool(parameters) or len(seeds) > 1
+    extent = {"again": options.again, "precision": options.precision, "maps": not many, "workers": options.workers}
+    with _cluster(options.scheduler) as executor:
+        for name in names:
+            for row in sweep.sweep(name, executor=executor, **asked, **extent):
+                said = {**row.parameters, "seed": row.seed} | {
+                    key: f"{value:.5g}" for key, value in row.metrics.items()
+                }
+                print(f"{row.path}: {' '.join(f'{key}={value}' for key, value in said.items())}", flush=True)
+
+
+def _parameter(text: str) -> tuple[str, list[Any]]:
+    """`beta=1,2` as a name and its values: numbers, tuples and the like as Python has them, words as they are."""
+    import ast
+
+    name, equals, values = text.partition("=")
+    if not (name and equals and values):
+        raise AelibError(f"--set takes NAME=VALUE, or several values with commas between them, not {text!r}")
+    try:
+        return name, list(ast.literal_eval(f"[{values}]"))
+    except (SyntaxError, ValueError):
+        return name, values.split(",")
+
+
+def _seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise AelibError(f"--seeds takes whole numbers such as 3, 0,2 or 0-4, not {text!r}")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+@contextlib.contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    """The executor of a Dask cluster; None without an address."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise AelibError("--scheduler needs Dask: pip install 'aelib[cluster]'") from error
+    try:
+        client = Client(address)
+    except (OSError, ValueError) as error:
+        raise AelibError(
+            f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`"
+        ) from error
+    with client:
+        yield client.get_executor()
 
 
 def _study(options: argparse.Namespace) -> None:

@@ -235,24 +235,101 @@ def obtain(
         AelibError: a name is unknown or a value out of range (found out before any work), the run is damaged,
             the data cannot be had, or the training diverged.
     """
-    chosen = find_profile(profile)
-    experiment = configure(find_experiment(name, config), **parameters)
-    a_seed(seed)
+    check(name, profile=profile, seed=seed, config=config, **parameters)
+    search = None
     if config == "study":
         from aelib import study  # and with it Optuna, which takes a second to import
 
         search = study.obtain(study.Plan(profile, folder=folder))
-        experiment = configure(experiment.with_choice(*search.winner()), **parameters)
-    experiment = _limited(experiment, profile)
     source = None
-    if experiment.source:
-        source = obtain(experiment.source, profile=profile, seed=seed, config=config, folder=folder)
-    split = _split(experiment, chosen.split)
+    if needed := EXPERIMENTS[name].source:
+        source = obtain(needed, profile=profile, seed=seed, config=config, folder=folder)
+    asked = _asked(name, profile, seed, search, source, folder, summary, parameters)
+
+    def make(workspace: Path) -> Contents:
+        print(f"aelib: training {asked.path.name} in the {profile} profile", file=sys.stderr)
+        garments = find_profile(profile).garments()
+        return _make(asked, garments, workspace, maps=maps, precision=precision)
+
+    run = runs.obtain(asked.path, make, again=again)
+    why = doubt(asked.path)
+    code.say(f"run {asked.path.name}", why, mend(asked.path, why))
+    return run
+
+
+def find(
+    name: str,
+    *,
+    profile: str = "report",
+    seed: int = 0,
+    config: str = "report",
+    folder: Path | None = None,
+    summary: bool = False,
+    **parameters,
+) -> Run | None:
+    """The run that `obtain` would give, if it is there; None if anything would have to be trained.
+
+    Raises:
+        AelibError: as `obtain`.
+    """
+    check(name, profile=profile, seed=seed, config=config, **parameters)
+    search = None
+    if config == "study":
+        from aelib import study
+
+        plan = study.Plan(profile, folder=folder)
+        if not plan.path.exists():
+            return None
+        search = study.load(plan)
+    source = None
+    if needed := EXPERIMENTS[name].source:
+        source = find(needed, profile=profile, seed=seed, config=config, folder=folder)
+        if source is None:
+            return None
+    path = _asked(name, profile, seed, search, source, folder, summary, parameters).path
+    return runs.load(path) if path.exists() else None
+
+
+def check(name: str, *, profile: str = "report", seed: int = 0, config: str = "report", **parameters) -> None:
+    """Refuse what cannot be asked for, before any work.
+
+    Raises:
+        AelibError: a name is unknown or a value out of range.
+    """
+    find_profile(profile)
+    configure(find_experiment(name, config), **parameters)
+    a_seed(seed)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A training: what of, what decides it, where its run is to be, and the run that it stands on."""
+
+    experiment: Experiment
+    decisive: dict[str, Any]
+    path: Path
+    source: Run | None
+
+
+def _asked(
+    name: str,
+    profile: str,
+    seed: int,
+    search: Any,
+    source: Run | None,
+    folder: Path | None,
+    summary: bool,
+    parameters: dict[str, Any],
+) -> _Asked:
+    chosen, experiment = find_profile(profile), EXPERIMENTS[name]
+    if search:
+        experiment = experiment.with_choice(*search.winner())
+    experiment = _limited(configure(experiment, **parameters), profile)
     decisive = {
         "experiment": name,
         "model": plain(asdict(experiment.model)),
         "training": plain(asdict(experiment.training)),
-        "data": {"sha256": chosen.sha256} | asdict(split),
+        "data": {"sha256": chosen.sha256} | asdict(_split(experiment, chosen.split)),
         "seed": seed,
     } | experiment.settings(source)
     kept = (folder or runs.results_folder()) / profile
@@ -260,15 +337,7 @@ def obtain(
     if summary and not path.exists():
         decisive |= {"summary": True}
         path = runs.run_path(kept, name, decisive)
-
-    def make(workspace: Path) -> Contents:
-        print(f"aelib: training {path.name} in the {profile} profile", file=sys.stderr)
-        return _make(experiment, decisive, chosen.garments(), split, source, workspace, maps=maps, precision=precision)
-
-    run = runs.obtain(path, make, again=again)
-    why = doubt(path)
-    code.say(f"run {path.name}", why, mend(path, why))
-    return run
+    return _Asked(experiment, decisive, path, source)
 
 
 def mend(path: Path, why: str) -> str:
@@ -394,11 +463,8 @@ def _split(experiment: Experiment, split: SplitConfig) -> SplitConfig:
 
 
 def _make(
-    experiment: Experiment,
-    config: dict[str, Any],
+    asked: _Asked,
     garments: Garments,
-    split: SplitConfig,
-    source: Run | None,
     workspace: Path,
     *,
     like: dict[str, Any] | None = None,
@@ -407,6 +473,8 @@ def _make(
 ) -> Contents:
     from aelib import training  # and with it Lightning, which takes seconds: what is there already needs neither
 
+    experiment, config, source = asked.experiment, asked.decisive, asked.source
+    split = SplitConfig(**{name: value for name, value in config["data"].items() if name != "sha256"})
     seed, commit, origin = config["seed"], runs.commit(), _record(experiment, source)
     model, loaders = probe.begin(_begin(experiment, load_model(source) if source else None), garments, split, seed)
     picture = experiment.picture(garments)
@@ -602,9 +670,8 @@ def train_again(run: Run, workspace: Path) -> Contents:
     Raises:
         AelibError: as `measure_again`, or the training diverged.
     """
-    garments, split = _data(run)
-    source = source_of(run.path, run.config)
-    return _make(_as_configured(run.config), run.config, garments, split, source, workspace, like=run.provenance)
+    asked = _Asked(_as_configured(run.config), run.config, run.path, source_of(run.path, run.config))
+    return _make(asked, _data(run)[0], workspace, like=run.provenance)
 
 
 def _data(run: Run) -> tuple[Garments, SplitConfig]:

@@ -203,7 +203,7 @@ def test_the_mend_makes_the_run_that_is_stale(name, config, seed, expected, tmp_
     """Without training it: the configuration is enough."""
     seen = []
     monkeypatch.setattr(runs, "obtain", lambda path, make, **_: seen.append((path, make)))
-    monkeypatch.setattr(experiments, "_make", lambda _, config, *__, **___: config)
+    monkeypatch.setattr(experiments, "_make", lambda asked, *_, **__: asked.decisive)
     monkeypatch.setattr(experiments, "doubt", lambda _: "")  # there is none yet to doubt
     experiments.obtain(name, profile="smoke", seed=seed, folder=tmp_path, **config)
     (path, make) = seen[0]

@@ -1,0 +1,234 @@
+"""Sweeps: a table of runs, trained by processes and by executors, of which nothing is trained twice."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+
+import dask
+import distributed  # noqa: F401  its part of the configuration
+import pytest
+import tiny
+from conftest import ROOT
+from processes import PATIENCE
+
+from aelib import cli, experiments, runs, sweep, training
+from aelib.errors import AelibError
+
+pytestmark = pytest.mark.usefixtures("all_tiny")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Names of the runs that were trained by this process."""
+    seen, make = [], experiments._make
+
+    def noted(asked, *arguments, **options):
+        seen.append(asked.path.name)
+        return make(asked, *arguments, **options)
+
+    monkeypatch.setattr(experiments, "_make", noted)
+    return seen
+
+
+def test_a_grid_gives_a_table_and_is_trained_once(tmp_path, trained):
+    def rows():
+        return sweep.sweep("variational", profile="smoke", folder=tmp_path, beta=[0.5, 2.0], seeds=[0, 1], max_epochs=1)
+
+    first = rows()
+    assert [(row.parameters, row.seed) for row in first] == [
+        ({"beta": beta}, seed) for beta in (0.5, 2.0) for seed in (0, 1)
+    ]
+    assert len({row.path for row in first}) == len(trained) == 4
+    run = runs.load(first[1].path)
+    assert (run.config["model"]["beta"], run.config["seed"], run.config["training"]["max_epochs"]) == (0.5, 1, 1)
+    assert run.metrics == first[1].metrics
+    assert run.weights
+    assert "tsne" not in run.arrays
+    assert rows() == first
+    assert len(trained) == 4
+
+
+def test_tuples_are_one_value():
+    with pytest.raises(AelibError, match="channels"):
+        sweep.sweep("convolutional", profile="smoke", channels=[(16, 32, 32), (1, 2)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": [1.0, -1.0]}, "beta"),
+        ({"betta": [1.0]}, "did you mean 'beta'"),
+        ({"seeds": [0, -1]}, "seed must be"),
+        ({"profile": "reprot"}, "did you mean 'report'"),
+        ({"workers": 0}, "workers must be"),
+    ],
+)
+def test_what_is_wrong_is_found_before_any_work(options, message, tmp_path, trained):
+    with pytest.raises(AelibError, match=message):
+        sweep.sweep("variational", **{"profile": "smoke", "folder": tmp_path} | options)
+    assert not trained
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_fails_stops_no_other(tmp_path, trained, monkeypatch):
+    options = {"profile": "smoke", "folder": tmp_path, "max_epochs": 1}
+    fit = training.fit
+
+    def diverging(model, data, config, **others):
+        if config.learning_rate == 0.5:
+            raise training.Diverged("the training diverged")
+        return fit(model, data, config, **others)
+
+    monkeypatch.setattr(training, "fit", diverging)
+    with pytest.raises(AelibError, match=r"1 of 2 runs of convolutional are missing.*'learning_rate': 0.5.*diverged"):
+        sweep.sweep("convolutional", learning_rate=[0.5, 0.001], **options)
+    assert len(trained) == 2
+    assert sweep.sweep("convolutional", learning_rate=[0.001], **options)[0].metrics["epochs"] == 1
+    assert len(trained) == 2
+
+
+class Afar:
+    """An executor that shares nothing with the one who asks, as a cluster's does; it may lose a worker."""
+
+    def __init__(self, folder, monkeypatch):
+        self.asked = []
+        self.folder, self.patch = folder, monkeypatch
+
+    def submit(self, function, *arguments):
+        self.asked.append(arguments[0])
+        future = Future()
+        with self.patch.context() as patch:
+            patch.setenv("AELIB_RESULTS", str(self.folder))
+            answer = function(*pickle.loads(pickle.dumps(arguments)))
+        future.set_result(pickle.loads(pickle.dumps(answer)))
+        return future
+
+
+def test_runs_come_back_from_machines_that_share_no_folder(tmp_path, trained, monkeypatch):
+    """Heads, too: the encoder of a seed goes there, and is made once."""
+    executor = Afar(tmp_path / "afar", monkeypatch)
+    rows = sweep.sweep(
+        "transfer", profile="smoke", seeds=[0, 1], folder=tmp_path / "here", executor=executor, dropout=[0.1, 0.2]
+    )
+    assert sorted(executor.asked) == ["convolutional"] * 2 + ["transfer"] * 4
+    assert len(trained) == 6
+    assert not (tmp_path / "afar").exists()
+    assert {row.path.parent for row in rows} == {tmp_path / "here" / "smoke"}
+    for row in rows:
+        run = runs.load(row.path)
+        assert experiments.source_of(run.path, run.config).config["seed"] == row.seed
+        found = experiments.find("transfer", profile="smoke", seed=row.seed, folder=tmp_path / "here", **row.parameters)
+        assert found.checksum == run.checksum
+    again = sweep.sweep(
+        "transfer", profile="smoke", seeds=[0, 1], folder=tmp_path / "here", executor=executor, dropout=[0.1, 0.2]
+    )
+    assert again == rows
+    assert len(trained) == 6
+
+
+def _dies(name, options, folder):
+    if options["seed"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _as_tiny(name, options, folder)
+
+
+def _as_tiny(name, options, folder):
+    tiny.everything()
+    return TRAIN(name, options, folder)
+
+
+TRAIN = sweep._train
+
+
+def test_processes_share_the_work_and_one_that_is_killed_is_named(tmp_path, trained, monkeypatch):
+    options = {"profile": "smoke", "folder": tmp_path, "seeds": [0, 1], "workers": 2, "max_epochs": 1}
+    monkeypatch.setattr(sweep, "_train", _dies)
+    with pytest.raises(AelibError, match=r"seed 1: its worker died"):
+        sweep.sweep("variational", **options)
+    for path in (tmp_path / "smoke").glob("[!.]*"):
+        runs.load(path)  # whole, if it is there
+    monkeypatch.setattr(sweep, "_train", _as_tiny)
+    rows = sweep.sweep("variational", **options)
+    assert [runs.load(row.path).config["seed"] for row in rows] == [0, 1]
+    assert not trained, "by others"
+
+
+def test_the_command_sweeps(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    command = ["train", "variational", "--profile", "smoke", "--set", "beta=0.5,2", "--set", "max_epochs=1"]
+    assert cli.main([*command, "--seeds", "0-1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert "beta=0.5 max_epochs=1 seed=1" in lines[1]
+    assert "validation_loss=" in lines[1]
+    assert cli.main(["train", "variational", "--profile", "smoke", "--set", "beta"]) == 1
+    assert "--set takes NAME=VALUE" in capsys.readouterr().err
+    assert cli.main(["train", "variational", "--profile", "smoke", "--seeds", "4-x"]) == 1
+    assert "--seeds takes" in capsys.readouterr().err
+    channels = "channels=(16,32,32),(4,4,8)"
+    assert cli.main(["train", "convolutional", "--profile", "smoke", "--set", channels, "--set", "max_epochs=1"]) == 0
+    assert "channels=(4, 4, 8)" in capsys.readouterr().out
+
+
+def test_a_cluster_of_which_a_worker_is_killed(tmp_path, trained, monkeypatch, capsys):
+    """A real scheduler and two workers; one is killed as it trains, and the other makes that run, too."""
+    program = [sys.executable, "-m", "dask"]
+    contact = tmp_path / "scheduler.json"
+    (tmp_path / "small.py").write_text(tiny.BEGIN)
+    dies = "import os\nfrom aelib import training\ntraining.fit = lambda *_, **__: os.kill(os.getpid(), 9)\n"
+    (tmp_path / "mortal.py").write_text(tiny.BEGIN + dies)
+    started = [
+        _start([*program, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(contact)], tmp_path)
+    ]
+    try:
+        for name in ("mortal", "small"):
+            options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--preload", str(tmp_path / f"{name}.py")]
+            started.append(_start([*program, "worker", "--scheduler-file", str(contact), *options], tmp_path))
+        _until(contact.exists)
+        address = json.loads(contact.read_text())["address"]
+        monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "here"))
+        _until(lambda: _workers(address) == 2)
+        command = ["train", "variational", "--profile", "smoke", "--seeds", "0-3", "--scheduler", address]
+        assert cli.main(command) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 4
+        assert started[1].wait(PATIENCE) == -signal.SIGKILL
+        assert started[2].poll() is None
+    finally:
+        for each in reversed(started):
+            each.kill()
+            each.wait()
+    assert not trained
+    assert sorted(runs.load(path).config["seed"] for path in (tmp_path / "here/smoke").glob("[!.]*")) == [0, 1, 2, 3]
+
+
+def _until(true):
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _start(command, folder):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    log = (folder / "log").open("a")
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+
+def _workers(address):
+    from distributed import Client
+
+    with Client(address) as client:
+        return len(client.scheduler_info()["workers"])
+
+
+def test_without_a_scheduler_it_is_said(capsys):
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        assert cli.main(["train", "cnn", "--profile", "smoke", "--scheduler", "tcp://127.0.0.1:9"]) == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
+    assert cli.main(["train", "cnn", "--profile", "smoke", "--scheduler", "nonsense://x"]) == 1
+    assert "no Dask scheduler answers at nonsense://x" in capsys.readouterr().err
