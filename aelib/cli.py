@@ -1,4 +1,4 @@
-"""The command `aelib`: data, train, study, evaluate, claims, book, verify."""
+"""The command `aelib`: data, train, study, runs, evaluate, claims, book, verify."""
 
 from __future__ import annotations
 
@@ -66,6 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(action=_claims)
+
+    command = commands.add_parser("runs", help="which runs are there, and in what they differ")
+    command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.add_argument("--compare", nargs=2, metavar="RUN", help="in what these two differ")
+    command.add_argument("--remove", nargs="+", metavar="RUN", help="delete these")
+    command.add_argument("--published", action="store_true", help="with --remove: even those that are in git")
+    command.set_defaults(action=_runs)
 
     command = commands.add_parser("evaluate", help="find what metrics are missing of the stored runs, and keep it")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
@@ -240,6 +248,34 @@ def _book(options: argparse.Namespace) -> None:
     for line in lines:
         print(f"{line.chapter:<{width}}  {line.outcome:<{outcome}}  {line.seconds:6.1f} s")
     print(f"Open {runs.ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def _runs(options: argparse.Namespace) -> None:
+    import json
+    from dataclasses import asdict
+
+    from aelib import index, runs
+
+    folder = runs.results_folder() / options.profile
+    if options.remove:
+        for name in index.remove(folder, options.remove, published=options.published):
+            print(f"{name} is deleted")
+    elif options.compare:
+        for name, one, other in index.compare(folder, *options.compare):
+            print(f"{name}: {one} | {other}")
+    elif options.json:
+        print(json.dumps([asdict(entry) for entry in index.entries(folder)], indent=1, ensure_ascii=False))
+    else:
+        for entry in index.entries(folder):
+            metrics = [f"{name} {entry.metrics[name]:.5g}" for name in SHOWN if name in entry.metrics]
+            differs = [f"{name}={value}" for name, value in entry.differs.items()]
+            seed = [] if entry.seed is None else [f"seed {entry.seed}"]
+            said = [*seed, *differs, *metrics, f"{entry.bytes / 1e6:.1f} MB", *(["summary"] if entry.summary else [])]
+            print(f"{entry.name:<24} {', '.join(said)}{f' ({entry.doubt})' if entry.doubt else ''}")
+
+
+SHOWN = ("epochs", "validation_loss", "test_loss", "test_accuracy")
+"""The metrics in the lines of `aelib runs`."""
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
+import shlex
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -340,6 +341,20 @@ def _asked(
     return _Asked(experiment, decisive, path, source)
 
 
+def differences(config: dict[str, Any], profile: str) -> dict[str, Any]:
+    """In what a run with `config` differs from what its experiment is by default in that profile, the seed aside.
+
+    Raises:
+        LookupError: there is no such experiment any more.
+    """
+    default = _limited(EXPERIMENTS[config["experiment"]], profile)
+    found: dict[str, Any] = {}
+    for part in ("model", "training"):
+        usual = plain(asdict(getattr(default, part)))
+        found |= {name: value for name, value in config[part].items() if value != usual.get(name)}
+    return found
+
+
 def mend(path: Path, why: str) -> str:
     """What to do about `why`, a doubt about the run or study at `path`, to append to it."""
     return f"; again: `{command(path)}`" if why == code.STALE else ""
@@ -384,7 +399,18 @@ def command(path: Path) -> str:
     for choice, experiment in asked.items():
         if plain({part: asdict(getattr(experiment, part)) for part in ("model", "training")}).items() <= config.items():
             return f"aelib train {name}{choice} --again{runs.options(profile, config['seed'])}"
+    if not config.get("summary") and name in EXPERIMENTS and "data" in config:
+        given = [
+            f" --set {shlex.quote(f'{key}={_as_tuple(value)!r}')}"
+            for key, value in differences(config, profile).items()
+        ]
+        return f"aelib train {name}{''.join(given)} --again{runs.options(profile, config['seed'])}"
     return f"rm -r {path}, and ask for it again"
+
+
+def _as_tuple(value: Any) -> Any:
+    """Lists as tuples, which `--set` takes for one value."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _choices(name: str, profile: str, folder: Path) -> dict[str, Experiment]:
@@ -503,6 +529,7 @@ def _make(
     provenance = runs.provenance() | {
         **commit,
         "code": origin,
+        "differs": differences(config, asked.path.parent.name),
         "data": garments.name,
         "weights": "float16",
         "engine": asdict(history.engine),

@@ -28,13 +28,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 from aelib.errors import AelibError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # which takes seconds to import, and a look at the runs needs none of it
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout that aelib runs from, where it runs from one."""
@@ -210,6 +211,8 @@ def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
 
 
 def _tensors(path: Path, name: str, content: dict[str, bytes]) -> dict[str, Tensor]:
+    import safetensors.torch
+
     try:
         return safetensors.torch.load(content[name])
     except safetensors.SafetensorError as error:
@@ -281,6 +284,8 @@ def _workspace(path: Path, kind: str) -> Iterator[Path]:
 
 
 def _encoded(contents: Contents) -> dict[str, bytes]:
+    import safetensors.torch
+
     return {
         "config.json": to_json(contents.config),
         "weights.safetensors": safetensors.torch.save(contents.weights),

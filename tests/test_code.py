@@ -196,7 +196,14 @@ def test_a_run_whose_code_was_not_recorded_is_called_so_and_stands(tmp_path, mon
     [
         ("variational", {}, 0, "aelib train variational --again --profile smoke"),
         ("variational", {}, 3, "aelib train variational --again --profile smoke --seed 3"),
-        ("variational", {"beta": 4.0}, 0, "rm -r {path}, and ask for it again"),
+        ("variational", {"beta": 4.0}, 0, "aelib train variational --set beta=4.0 --again --profile smoke"),
+        ("variational", {"beta": 4.0, "summary": True}, 0, "rm -r {path}, and ask for it again"),
+        (
+            "convolutional",
+            {"channels": (4, 4, 8)},
+            0,
+            "aelib train convolutional --set 'channels=(4, 4, 8)' --again --profile smoke",
+        ),
     ],
 )
 def test_the_mend_makes_the_run_that_is_stale(name, config, seed, expected, tmp_path, monkeypatch):

@@ -46,6 +46,7 @@ FLOORS = {
     "study": 7,
     "experiments": 8,
     "evaluate.store": 9,
+    "index": 9,
     "sweep": 9,
     "evaluate.autoencoders": 10,
     "evaluate.classifiers": 10,

@@ -1,0 +1,163 @@
+"""The table of stored runs: which there are, in what they differ, which are stale; without opening their weights."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aelib import code, runs
+from aelib.errors import AelibError, known
+
+DOUBTS = ".doubts.json"
+"""In a folder of runs: what a probe has said of runs of another code, since it takes a second each."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored run, or a study.
+
+    Attributes:
+        name: of its folder.
+        experiment: that it is of; "study" of a study.
+        differs: in which parameters from that experiment's defaults, and from what to what.
+        seed: of the run.
+        metrics: by name; of a study none.
+        summary: whether it keeps no weights.
+        doubt: why it may not be what today's code makes, in words; empty where it is.
+        bytes: that it takes up, its evaluations included.
+        finished: when, in ISO 8601.
+    """
+
+    name: str
+    experiment: str
+    differs: dict[str, Any]
+    seed: int | None
+    metrics: dict[str, float]
+    summary: bool
+    doubt: str
+    bytes: int
+    finished: str
+
+
+def entries(folder: Path) -> list[Entry]:
+    """The runs and studies in `folder`, a profile's, by name; what is damaged is for `aelib verify` to say."""
+    paths = [path.parent for path in sorted(folder.glob("[!.]*/config.json"))]
+    doubts = _doubts(folder, paths)
+    found = []
+    for path in paths:
+        config, provenance = runs.about(path)
+        metrics = json.loads((path / "metrics.json").read_text()) if (path / "metrics.json").exists() else {}
+        found.append(
+            Entry(
+                path.name,
+                config.get("experiment", path.name.rpartition("-")[0]),
+                _differs(path, config, provenance),
+                config.get("seed"),
+                metrics,
+                bool(config.get("summary")),
+                doubts[path],
+                sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
+                provenance.get("finished", ""),
+            )
+        )
+    return found
+
+
+def _differs(path: Path, config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
+    if "differs" in provenance or "experiment" not in config:
+        return provenance.get("differs", {})
+    from aelib import experiments  # and with it PyTorch, which takes seconds to import
+
+    with contextlib.suppress(LookupError):  # no longer an experiment
+        return experiments.differences(config, path.parent.name)
+    return {}
+
+
+def _doubts(folder: Path, paths: list[Path]) -> dict[Path, str]:
+    """Of each run why it is in doubt; those that only a probe can tell are probed once for each code."""
+    digest, file = code.digest(), folder / DOUBTS
+    try:
+        kept: dict[str, str] = json.loads(file.read_text())
+    except (OSError, ValueError):
+        kept = {}
+    found, new = {}, {}
+    for path in paths:
+        record = runs.about(path)[1].get("code")
+        key = f"{digest} {runs.checksum(path)}"
+        if not record:
+            found[path] = code.UNRECORDED
+        elif record.get("digest") == digest:
+            found[path] = ""
+        elif key in kept:
+            found[path] = new[key] = kept[key]
+        else:
+            from aelib import experiments
+
+            found[path] = new[key] = experiments.doubt(path)
+    if new.keys() - kept.keys():
+        with contextlib.suppress(OSError):  # a folder that cannot be written is asked again each time
+            partial = file.with_name(f"{DOUBTS}.partial")
+            partial.write_text(json.dumps(new, indent=1))
+            partial.replace(file)
+    return found
+
+
+def compare(folder: Path, one: str, other: str) -> Iterator[tuple[str, Any, Any]]:
+    """In what two runs in `folder` differ: of configuration, metrics and engine, the name and both values.
+
+    Raises:
+        AelibError: a run is not there.
+    """
+    first, second = (_facts(folder / _named(folder, name)) for name in (one, other))
+    for name in [*first, *(name for name in second if name not in first)]:
+        if first.get(name) != second.get(name):
+            yield name, first.get(name), second.get(name)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    config, provenance = runs.about(path)
+    metrics = json.loads((path / "metrics.json").read_text()) if (path / "metrics.json").exists() else {}
+    flat: dict[str, Any] = {}
+    for part, values in {"": config, "engine ": provenance.get("engine", {}), "metric ": metrics}.items():
+        for name, value in values.items():
+            inner = value if isinstance(value, dict) else {None: value}
+            flat |= {f"{part}{name}" + (f" {key}" if key else ""): each for key, each in inner.items()}
+    return flat
+
+
+def remove(folder: Path, names: Iterable[str], *, published: bool = False) -> list[str]:
+    """Delete runs in `folder`; returns their names.
+
+    Args:
+        published: also those that are in the project's git.
+
+    Raises:
+        AelibError: one is not there, or published and that was not said; then none is deleted.
+    """
+    chosen = [_named(folder, name) for name in names]
+    kept = [name for name in chosen if _tracked(folder / name)]
+    if kept and not published:
+        raise AelibError(f"{', '.join(kept)}: published, in git; to delete such a run say --published")
+    for name in chosen:
+        shutil.rmtree(folder / name)
+    return chosen
+
+
+def _named(folder: Path, name: str) -> str:
+    there = sorted(path.parent.name for path in folder.glob("[!.]*/config.json"))
+    if not there:
+        raise AelibError(f"{folder} holds no run")
+    return known("run", name, there)
+
+
+def _tracked(path: Path) -> bool:
+    command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", str(path / "config.json")]
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, capture_output=True).returncode == 0
+    return False

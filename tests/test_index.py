@@ -1,0 +1,98 @@
+"""The table of runs: what is there, in what it differs, what is stale; and runs are deleted on purpose only."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from aelib import cli, code, experiments, index, runs
+from aelib.errors import AelibError
+
+
+@pytest.fixture
+def folder(all_tiny, tmp_path, monkeypatch):
+    """Two variational runs, one of another β, and a summary."""
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    experiments.obtain("variational", profile="smoke", maps=False)
+    experiments.obtain("variational", profile="smoke", maps=False, seed=3, beta=4.0)
+    experiments.obtain("convolutional", profile="smoke", summary=True)
+    return tmp_path / "smoke"
+
+
+def test_the_table_says_in_what_runs_differ(folder, capsys):
+    found = {(each.experiment, each.seed): each for each in index.entries(folder)}
+    assert len(found) == 3
+    assert found["variational", 3].differs == {"beta": 4.0}
+    assert found["variational", 0].differs == {}
+    assert found["convolutional", 0].summary
+    assert found["variational", 3].metrics["test_loss"] > 0
+    assert all(each.doubt == "" and each.bytes > 1000 and each.finished for each in found.values())
+    assert cli.main(["runs", "--profile", "smoke"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "seed 3, beta=4.0, epochs " in next(line for line in lines if "beta" in line)
+    assert cli.main(["runs", "--profile", "smoke", "--json"]) == 0
+    assert {each["seed"] for each in json.loads(capsys.readouterr().out)} == {0, 3}
+
+
+def test_a_run_of_an_older_version_is_compared_with_the_defaults(folder):
+    (path,) = (each for each in folder.glob("variational-*") if runs.about(each)[0]["seed"] == 3)
+    _, provenance = runs.about(path)
+    del provenance["differs"], provenance["code"]
+    (path / "provenance.json").write_text(json.dumps(provenance))
+    (entry,) = (each for each in index.entries(folder) if each.seed == 3)
+    assert entry.differs == {"beta": 4.0}
+    assert entry.doubt == code.UNRECORDED
+
+
+def test_stale_runs_are_probed_once(folder, monkeypatch):
+    monkeypatch.setattr(code, "digest", lambda: "another")
+    asked = []
+    monkeypatch.setattr(experiments, "doubt", lambda path: asked.append(path) or code.STALE)
+    for _ in range(2):
+        assert [each.doubt for each in index.entries(folder)] == [code.STALE] * 3
+    assert len(asked) == 3
+    monkeypatch.setattr(code, "digest", lambda: "a third")
+    index.entries(folder)
+    assert len(asked) == 6
+
+
+def test_two_runs_side_by_side(folder, capsys):
+    one, other = sorted(path.name for path in folder.glob("variational-*"))
+    assert cli.main(["runs", "--profile", "smoke", "--compare", one, other]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("model beta: ") for line in lines)
+    assert any(line.startswith("metric test_loss: ") for line in lines)
+    assert not any("latent_dim" in line for line in lines)
+    with pytest.raises(AelibError, match="did you mean"):
+        list(index.compare(folder, one, other[:-1]))
+
+
+def test_published_runs_are_deleted_only_when_that_is_said(folder, capsys):
+    mine, published = sorted(path.name for path in folder.glob("variational-*"))
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run(["git", "add", published], cwd=folder, check=True)
+    assert cli.main(["runs", "--profile", "smoke", "--remove", mine, published]) == 1
+    assert f"{published}: published" in capsys.readouterr().err
+    assert (folder / mine).exists(), "none is deleted"
+    assert cli.main(["runs", "--profile", "smoke", "--remove", mine]) == 0
+    assert not (folder / mine).exists()
+    assert cli.main(["runs", "--profile", "smoke", "--remove", published, "--published"]) == 0
+    assert not (folder / published).exists()
+    shutil.rmtree(folder)
+    assert cli.main(["runs", "--profile", "smoke", "--remove", mine]) == 1
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_a_look_at_the_runs_needs_no_pytorch(folder):
+    """Which takes longer to import than a hundred runs to read."""
+    program = (
+        "import sys; from aelib import cli; status = cli.main(['runs', '--profile', 'smoke'])\n"
+        "print([name for name in ('torch', 'lightning_fabric', 'sklearn') if name in sys.modules], status)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    assert len(done.stdout.splitlines()) == 4
