@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -67,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     # A terminated training ends as an interrupted one does, with its last epoch on disk.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.unraisablehook = _raise_again
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal or a pipe that does not know σ gets a question mark
     try:
         options.action(options)
         sys.stdout.flush()

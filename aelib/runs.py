@@ -53,9 +53,14 @@ def results_folder() -> Path:
     """
     if given := os.environ.get("AELIB_RESULTS"):
         return Path(given).expanduser()
+
+    def is_checkout(folder: Path) -> bool:
+        return (folder / "aelib/runs.py").exists() and (folder / "_toc.yml").exists()
+
+    if is_checkout(ROOT):
+        return ROOT / "results"
     here = Path.cwd()
-    checkouts = (folder for folder in (ROOT, here, *here.parents) if (folder / "aelib/runs.py").exists())
-    return next((folder for folder in checkouts if (folder / "_toc.yml").exists()), here) / "results"
+    return next(filter(is_checkout, (here, *here.parents)), here) / "results"
 
 
 def portable(path: Path) -> str:
