@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import signal
@@ -69,7 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.unraisablehook = _raise_again
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal or a pipe that does not know σ gets a question mark
+        with contextlib.suppress(OSError):  # it is no longer the file that Python took it for
+            sys.stdout.reconfigure(errors="replace")  # a terminal that does not know σ gets a question mark
     try:
         options.action(options)
         sys.stdout.flush()
