@@ -367,10 +367,11 @@ def _execute(
     for library in ("asyncio", "papermill"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     print(f"aelib: executing {name}", file=sys.stderr)
+    # papermill would put parameters in place of what stands between braces.
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (root / "book" / f"{name}.ipynb", executed)]
     try:
         papermill.execute_notebook(
-            root / "book" / f"{name}.ipynb",
-            executed,
+            *paths,
             parameters,
             kernel_name="python3",
             kernel_manager_class=Kernel,
