@@ -427,8 +427,9 @@ def _render(stage: Path, output: Path, profile: str, key: str) -> Line:
     program = Path(sys.executable).with_name("jupyter-book")  # of this environment, activated or not
     command: list[str | Path] = [program, "build", stage, "--path-output", draft, "-W", "-n", "--keep-going"]
     with log.open("w") as file:
-        colourless = os.environ | {"NO_COLOR": "1"}
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=colourless).returncode
+        # Without colours, and with the year of the copyright as it is written: some shells set a date to build at.
+        own = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"} | {"NO_COLOR": "1"}
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=own).returncode
     if code:
         text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text())
         if os.strerror(errno.ENOSPC) in text:
