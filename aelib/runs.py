@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -360,11 +361,24 @@ def commit() -> dict[str, Any]:
 def _git(*command: str) -> str | None:
     if not (ROOT / ".git").exists():
         return None  # installed, perhaps inside another project's repository
+    # In a hook of another repository they would lead there.
+    elsewhere = {f"GIT_{name}" for name in ("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR")}
+    own = {name: value for name, value in os.environ.items() if name not in elsewhere}
     try:
-        answer = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        answer = subprocess.run(["git", *command], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    except OSError:
+        return None
+    except subprocess.CalledProcessError as error:
+        if "safe.directory" in error.stderr:
+            _say_distrusted()
         return None
     return answer.stdout.strip()
+
+
+@cache
+def _say_distrusted() -> None:
+    mend = f"git config --global --add safe.directory '{ROOT}'"
+    print(f"aelib: no commit is noted, for git distrusts a checkout of another user: `{mend}`", file=sys.stderr)
 
 
 def _processor() -> str:
