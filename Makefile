@@ -8,6 +8,9 @@ READY := $(VENV)/ready
 # Nothing is compiled when it is installed, but when it is first imported, and this would have each process do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# The files of the project are in UTF-8, whatever the locale says.
+export PYTHONUTF8 := 1
+
 .PHONY: help setup data book test faults lint retrain bench serve clean
 .DEFAULT_GOAL := help
 

@@ -17,7 +17,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -336,10 +335,12 @@ def _execute(
     from jupyter_client.manager import AsyncKernelManager
 
     executed.parent.mkdir(parents=True, exist_ok=True)
-    log = executed.with_suffix(".runs")
+    log, settings = executed.with_suffix(".runs"), executed.with_suffix(".ipython")
     log.unlink(missing_ok=True)
+    shutil.rmtree(settings, ignore_errors=True)
     environment = {
         "AELIB_RUNS_READ": str(log),
+        "IPYTHONDIR": str(settings),
         # A chapter is executed in another folder than that which a relative path is about.
         "AELIB_RESULTS": str(runs.results_folder().absolute()),
         "AELIB_DATA": str(data.cache_folder().absolute()),
@@ -359,28 +360,28 @@ def _execute(
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
             own = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"} | environment
-            await super().start_kernel(env=own | {"IPYTHONDIR": settings}, cwd=str(root), **options)
+            await super().start_kernel(env=own, cwd=str(root), **options)
             kernels.append(self.provisioner.process)  # type: ignore[union-attr]
 
     # Of a kernel that ends together with us they would tell at length; of one that dies alone we tell ourselves.
     for library in ("asyncio", "papermill"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     print(f"aelib: executing {name}", file=sys.stderr)
+    # papermill would put parameters in place of what stands between braces.
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (root / "book" / f"{name}.ipynb", executed)]
     try:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as settings:
-            papermill.execute_notebook(
-                root / "book" / f"{name}.ipynb",
-                executed,
-                parameters,
-                kernel_name="python3",
-                kernel_manager_class=Kernel,
-                progress_bar={"desc": name} if sys.stderr.isatty() else False,
-                stderr_file=sys.stderr,
-                # Without: a warning about TCP from every kernel; where a build is interrupted a kernel's own traceback.
-                extra_arguments=["--log-level=CRITICAL"],
-                # All that it wrote is on disk by then; to take PyTorch down in good order takes two to three seconds.
-                shutdown_kernel="immediate",
-            )
+        papermill.execute_notebook(
+            *paths,
+            parameters,
+            kernel_name="python3",
+            kernel_manager_class=Kernel,
+            progress_bar={"desc": name} if sys.stderr.isatty() else False,
+            stderr_file=sys.stderr,
+            # Without: a warning about TCP from every kernel, and where a build is interrupted a kernel's own traceback.
+            extra_arguments=["--log-level=CRITICAL"],
+            # All that it wrote is on disk by then; to take PyTorch down in good order takes two to three seconds.
+            shutdown_kernel="immediate",
+        )
     except papermill.PapermillExecutionError as error:
         raise AelibError(
             f"chapter {name}, cell {error.cell_index}: {error.ename}: {' '.join(error.evalue.split())} "
@@ -390,6 +391,7 @@ def _execute(
         raise AelibError(f"chapter {name}: {error}, most likely for want of memory") from error
     read = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     log.unlink(missing_ok=True)
+    shutil.rmtree(settings, ignore_errors=True)
     return {runs.portable(Path(path)): digest for path, digest in read}
 
 
@@ -425,8 +427,9 @@ def _render(stage: Path, output: Path, profile: str, key: str) -> Line:
     program = Path(sys.executable).with_name("jupyter-book")  # of this environment, activated or not
     command: list[str | Path] = [program, "build", stage, "--path-output", draft, "-W", "-n", "--keep-going"]
     with log.open("w") as file:
-        colourless = os.environ | {"NO_COLOR": "1"}
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=colourless).returncode
+        # Without colours, and with the year of the copyright as it is written: some shells set a date to build at.
+        own = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"} | {"NO_COLOR": "1"}
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=own).returncode
     if code:
         text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text())
         if os.strerror(errno.ENOSPC) in text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -90,6 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
     # A terminated training ends as an interrupted one does, with its last epoch on disk.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.unraisablehook = _raise_again
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with contextlib.suppress(OSError):  # it is no longer the file that Python took it for
+            sys.stdout.reconfigure(errors="replace")  # a terminal that does not know σ gets a question mark
     try:
         options.action(options)
         sys.stdout.flush()

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +55,14 @@ def results_folder() -> Path:
     """
     if given := os.environ.get("AELIB_RESULTS"):
         return Path(given).expanduser()
+
+    def is_checkout(folder: Path) -> bool:
+        return (folder / "aelib/runs.py").exists() and (folder / "_toc.yml").exists()
+
+    if is_checkout(ROOT):
+        return ROOT / "results"
     here = Path.cwd()
-    checkouts = (folder for folder in (ROOT, here, *here.parents) if (folder / "aelib/runs.py").exists())
-    return next((folder for folder in checkouts if (folder / "_toc.yml").exists()), here) / "results"
+    return next(filter(is_checkout, (here, *here.parents)), here) / "results"
 
 
 def portable(path: Path) -> str:
@@ -365,11 +371,24 @@ def commit() -> dict[str, Any]:
 def _git(*command: str) -> str | None:
     if not (ROOT / ".git").exists():
         return None  # installed, perhaps inside another project's repository
+    # In a hook of another repository they would lead there.
+    elsewhere = {f"GIT_{name}" for name in ("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR")}
+    own = {name: value for name, value in os.environ.items() if name not in elsewhere}
     try:
-        answer = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        answer = subprocess.run(["git", *command], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    except OSError:
+        return None
+    except subprocess.CalledProcessError as error:
+        if "safe.directory" in error.stderr:
+            _say_distrusted()
         return None
     return answer.stdout.strip()
+
+
+@cache
+def _say_distrusted() -> None:
+    mend = f"git config --global --add safe.directory '{ROOT}'"
+    print(f"aelib: no commit is noted, for git distrusts a checkout of another user: `{mend}`", file=sys.stderr)
 
 
 def _processor() -> str:

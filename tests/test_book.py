@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -256,6 +257,17 @@ def test_a_warning_of_jupyter_book_fails_the_build(built_book, text, named):
     with pytest.raises(AelibError, match=rf"jupyter-book: .*intro\.md.*{named}"):
         build(built_book)
     assert (built_book / "_build/html/book/intro.html").read_bytes() == before
+
+
+def test_a_build_in_a_shell_that_sets_the_date(built_book, monkeypatch):
+    """As those of distributions do: Sphinx would take the year of the copyright from it."""
+    year = time.strftime("%Y", time.gmtime())
+    config = yaml.safe_load((built_book / "_config.yml").read_text()) | {"copyright": year}
+    (built_book / "_config.yml").write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "315532800")
+    assert build(built_book) == ["skipped: nothing changed", "rendered"]
+    page = (built_book / "_build/html/book/chapter.html").read_text()
+    assert f"Copyright {year}" in " ".join(page.split())
 
 
 def test_two_builds_at_once(small_book):

@@ -1,5 +1,6 @@
 """The command line: one clear line and an exit status."""
 
+import io
 import os
 import signal
 import subprocess
@@ -100,3 +101,11 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     assert done.stdout == "a line\n"
     assert done.returncode == 128 + signal.SIGPIPE
     assert done.stderr == ""
+
+
+def test_letters_that_the_terminal_does_not_have(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(cli, "_data", lambda _: print("β is 2, ±1"))
+    assert cli.main(["data"]) == 0
+    assert terminal.buffer.getvalue() == "? is 2, ±1\n".encode("latin-1")

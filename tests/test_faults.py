@@ -264,7 +264,7 @@ def test_a_built_checkout_that_is_copied(small_book, tmp_path, monkeypatch):
     cells[2].source += "\nprint(run.history)"
     write(small_book, cells)
     outcomes(small_book)
-    others = tmp_path / "moved", tmp_path / "Kopie für Zoë"
+    others = tmp_path / "moved", tmp_path / "Kopie {für} Zoë"
     for other in others:
         for name in ("results", small_book.name):
             shutil.copytree(tmp_path / name, other / name)
@@ -278,7 +278,7 @@ def test_a_built_checkout_that_is_copied(small_book, tmp_path, monkeypatch):
     assert outcomes(other / small_book.name) == [f"ran: run {run.path.name} changed", "rendered"]
     monkeypatch.setenv("AELIB_RESULTS", str(others[0] / "results"))
     assert outcomes(others[0] / small_book.name) == ["skipped: nothing changed"] * 2
-    how = "copied twice, and the original deleted; a run of one copy trained again"
+    how = "copied twice, once to an odd path, and the original deleted; a run of one copy trained again"
     tried("A built checkout is copied or moved", how, 2, "each is a project of its own, and builds nothing in vain")
 
 

@@ -207,3 +207,20 @@ def test_ends_of_lines_that_git_has_changed_are_named(path):
             runs.load(path)
         (path / name).write_bytes(whole)
     runs.load(path)
+
+
+def test_the_commit_is_that_of_this_checkout(tmp_path, monkeypatch, capsys):
+    """In a hook of another repository git is told of that one by the environment; another user's is distrusted."""
+    commits = {}
+    for name in ("ours", "theirs"):
+        git = ["git", "-C", tmp_path / name, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", "init", "--quiet", tmp_path / name], check=True)
+        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", name], check=True)
+        commits[name] = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    monkeypatch.setattr(runs, "ROOT", tmp_path / "ours")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "theirs/.git"))
+    assert runs.commit() == {"commit": commits["ours"], "uncommitted_changes": False}
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own, for tests
+    for _ in range(2):
+        assert runs.commit() == {"commit": None, "uncommitted_changes": None}
+    assert capsys.readouterr().err.count("for git distrusts a checkout of another user: `git config --global") == 1
