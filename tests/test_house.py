@@ -51,11 +51,12 @@ FLOORS = {
     "evaluate.autoencoders": 10,
     "evaluate.classifiers": 10,
     "evaluate": 11,
-    "claims": 12,
+    "evidence": 12,
+    "claims": 13,
     "explorer": 9,
-    "book": 13,
-    "verify": 14,
-    "cli": 15,
+    "book": 14,
+    "verify": 15,
+    "cli": 16,
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from sklearn.decomposition import PCA
 
 from aelib import corruption, experiments, latent, metrics
 from aelib.evaluate.store import Numbers, evaluate, metric
@@ -33,6 +34,20 @@ def reconstructions(run: Run) -> Numbers:
 def _sharpness(images: np.ndarray) -> np.ndarray:
     """Logarithm of the variance of the Laplacian; of images that are nothing but one grey it is that of a millionth."""
     return np.log(np.maximum(metrics.laplacian_variance(images), 1e-6)).astype(np.float32)
+
+
+@metric(version=1, of=AutoencoderExperiment)
+def components(run: Run) -> Numbers:
+    """`error`: squared, of each test image, (M,), given back from as many principal components as the code has numbers.
+
+    They are those of the images that the run was trained on.
+    """
+    trained, loaders = experiments.open_run(run), experiments.prepared(run)[1]
+    seen = np.concatenate([images.flatten(1).numpy() for images, _ in loaders.train_dataloader()])
+    model = PCA(n_components=trained.codes.shape[1], svd_solver="covariance_eigh").fit(seen.astype(np.float64))
+    flat = trained.images.reshape(len(trained.images), -1)
+    made = model.inverse_transform(model.transform(flat.astype(np.float64)))
+    return {"error": ((made - flat) ** 2).mean(1).astype(np.float32)}
 
 
 @metric(version=1, of=AutoencoderExperiment, repeats=False)

@@ -1,0 +1,211 @@
+"""What runs of several seeds say to each rule of the report's claims: a number per seed, or per seed and image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch.utils.flop_counter import FlopCounterMode
+
+from aelib import experiments, metrics
+from aelib.evaluate import evaluate
+from aelib.runs import Run
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "AE": ("convolutional", {}),
+    "DAE": ("denoising", {"per_batch": True}),
+    "VAE": ("variational", {}),
+    "head": ("transfer", {}),
+    "CNN": ("cnn", {}),
+    "CNN with transforms": ("cnn_augmented", {}),
+}
+"""The runs that the claims speak of: an experiment with its parameters. The report corrupts per batch."""
+
+UNSTEADY = 20
+"""Epochs after which the changes of a loss from one to the next are looked at."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The runs that claims are decided on: trained, where they are missing.
+
+    Attributes:
+        seeds: of the runs, in the order of the numbers.
+        profile: of the runs.
+        folder: where they are kept.
+    """
+
+    seeds: Sequence[int]
+    profile: str = "report"
+    folder: Path | None = None
+    _runs: dict[str, list[Run]] = field(default_factory=dict)
+
+    def runs(self, kind: str) -> list[Run]:
+        """A run for each seed of one of `KINDS`; those of the CNNs but the first are summaries, with their answers."""
+        if kind not in self._runs:
+            name, parameters = KINDS[kind]
+            self._runs[kind] = [
+                experiments.obtain(
+                    name,
+                    seed=seed,
+                    profile=self.profile,
+                    folder=self.folder,
+                    summary=name.startswith("cnn") and seed > 0,
+                    maps=seed == 0,
+                    **parameters,
+                )
+                for seed in self.seeds
+            ]
+        return self._runs[kind]
+
+    def metric(self, kind: str, name: str) -> np.ndarray:
+        """A metric of the runs, (n,)."""
+        return np.array([run.metrics[name] for run in self.runs(kind)])
+
+    def found(self, kind: str, metric: str, name: str) -> np.ndarray:
+        """What an evaluation found, (n,) or (n, N)."""
+        return np.stack([evaluate(run, metric)[name] for run in self.runs(kind)]).astype(np.float64)
+
+    def history(self, kind: str, of: Callable[[np.ndarray], float]) -> np.ndarray:
+        """Something of the validation losses of each run, (n,)."""
+        return np.array([of(np.array([row["validation_loss"] for row in run.history])) for run in self.runs(kind)])
+
+    @cached_property
+    def confusions(self) -> list[np.ndarray]:
+        """How often the CNN of each seed takes a garment of one class for one of another, and the reverse: (10, 10)."""
+        matrices = []
+        for run in self.runs("CNN"):
+            labels = experiments.tested_on(run)[1]
+            matrix = metrics.confusion_matrix(labels, run.arrays["predictions"].numpy())
+            matrices.append(matrix + matrix.T)
+        return matrices
+
+
+def until_near(losses: np.ndarray) -> float:
+    """The epoch, from 1, at which a loss is first within 10 % of its lowest value."""
+    return float(np.argmax(losses <= 1.1 * losses.min()) + 1)
+
+
+def unsteadiness(losses: np.ndarray) -> float:
+    """Logarithm of the spread of the changes from epoch to epoch, after `UNSTEADY` epochs, or half of fewer."""
+    changes = np.diff(losses[min(UNSTEADY, len(losses) // 2) :])
+    return float(np.log(max(changes.std(), 1e-12))) if len(changes) else float("nan")
+
+
+def multiplications(run: Run) -> float:
+    """Of one answer of the model of `run`, its layers' products with what they are given, additions counted as well."""
+    experiment = experiments.EXPERIMENTS[run.config["experiment"]]
+    model = experiment.model_class(experiment.model).eval()
+    given = torch.zeros(1, experiment.model.features) if experiment.source else torch.zeros(1, 1, 28, 28)
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        model(given)
+    return float(counted.get_total_flops())
+
+
+def _sure(seeds: Seeds, kind: str) -> np.ndarray:
+    return (seeds.found(kind, "drawings", "confidence") > 0.9).mean(1)
+
+
+def _nearness(seeds: Seeds, place: str) -> np.ndarray:
+    """Rank correlation of the classes' distances in a place with how often the CNN confuses them."""
+    upper, found = np.triu_indices(10, 1), []
+    for distances, confusions in zip(seeds.found("AE", "classes", f"{place}_distances"), seeds.confusions, strict=True):
+        alike = np.ptp(confusions[upper]) == 0  # where nothing is confused nothing correlates
+        found.append(0.0 if alike else spearmanr(distances[upper], confusions[upper]).statistic)
+    return np.array(found)
+
+
+def _log_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.log(one) - np.log(other)
+
+
+def _right(seeds: Seeds, kind: str) -> np.ndarray:
+    return seeds.found(kind, "answers", "right")
+
+
+def _ratio(seeds: Seeds, of: Callable[[Run], float]) -> np.ndarray:
+    """Of the head over the CNN."""
+    pairs = zip(seeds.runs("head"), seeds.runs("CNN"), strict=True)
+    return np.array([of(head) / of(cnn) for head, cnn in pairs])
+
+
+def _error(seeds: Seeds, kind: str) -> np.ndarray:
+    return seeds.found(kind, "reconstructions", "error")
+
+
+def _classes(seeds: Seeds, kind: str, name: str) -> np.ndarray:
+    return seeds.found(kind, "classes", name)
+
+
+def _drawn(seeds: Seeds, kind: str, name: str) -> np.ndarray:
+    found = seeds.found(kind, "drawings", name)
+    return found if found.ndim == 1 else found.mean(1)  # random codes of two models are no pairs
+
+
+EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
+    "ae-loss": lambda s: [s.metric("AE", "validation_loss")],
+    "dae-loss": lambda s: [s.metric("DAE", "validation_loss")],
+    "vae-loss": lambda s: [s.metric("VAE", "validation_loss")],
+    "ae-epochs": lambda s: [s.metric("AE", "epochs")],
+    "dae-epochs": lambda s: [s.metric("DAE", "epochs")],
+    "vae-epochs": lambda s: [s.metric("VAE", "epochs")],
+    "head-accuracy": lambda s: [s.metric("head", "test_accuracy")],
+    "head-cross-entropy": lambda s: [s.metric("head", "test_loss")],
+    "head-loss": lambda s: [s.metric("head", "validation_loss")],
+    "head-rate": lambda s: [s.metric("head", "learning_rate")],
+    "cnn-accuracy": lambda s: [s.metric("CNN", "test_accuracy")],
+    "cnn-cross-entropy": lambda s: [s.metric("CNN", "test_loss")],
+    "augmented-accuracy": lambda s: [s.metric("CNN with transforms", "test_accuracy")],
+    "augmented-cross-entropy": lambda s: [s.metric("CNN with transforms", "test_loss")],
+    "similar": lambda s: [_right(s, "head") - _right(s, "CNN")],
+    "transforms": lambda s: [
+        _right(s, "CNN with transforms") - _right(s, "CNN"),
+        s.found("CNN", "answers", "cross_entropy") - s.found("CNN with transforms", "answers", "cross_entropy"),
+    ],
+    "smaller": lambda s: [_ratio(s, lambda run: run.metrics["parameters"]), _ratio(s, multiplications)],
+    "quicker": lambda s: [1 / _ratio(s, lambda run: run.provenance["training_seconds"])],
+    "features": lambda s: [s.found("head", "behind_encoder", f"{name}_difference") for name in ("logit", "class")],
+    "dae-similar": lambda s: [_log_difference(s.metric("DAE", "validation_loss"), s.metric("AE", "validation_loss"))],
+    "dae-slower": lambda s: [s.history("DAE", until_near) - s.history("AE", until_near)],
+    "dae-unstable": lambda s: [s.history("DAE", unsteadiness) - s.history("AE", unsteadiness)],
+    "dae-worse": lambda s: [_error(s, "DAE") - _error(s, "AE")],
+    "dae-confused": lambda s: [
+        _sure(s, "DAE") - _sure(s, "AE"),
+        _log_difference(_drawn(s, "DAE", "frechet"), _drawn(s, "AE", "frechet")),
+    ],
+    "denoises": lambda s: [(s.found("DAE", "restored", "after") > s.found("DAE", "restored", "before")).mean(1)],
+    "details": lambda s: [s.found("DAE", "restored", "sharpness") - s.found("DAE", "restored", "sharpness_after")],
+    "pca": lambda s: [_classes(s, "AE", "pca_neighbours"), _classes(s, "AE", "pca_silhouette")],
+    "tsne": lambda s: [
+        _classes(s, "AE", "tsne_neighbours"),
+        _classes(s, "AE", "tsne_silhouette") - _classes(s, "AE", "pca_silhouette"),
+    ],
+    "neighbours": lambda s: [_nearness(s, "codes"), _nearness(s, "tsne")],
+    "distinct": lambda s: [
+        _classes(s, "VAE", name) - _classes(s, "AE", name)
+        for name in ("pca_neighbours", "pca_silhouette", "codes_neighbours", "codes_silhouette")
+    ],
+    "acceptable": lambda s: [s.found("AE", "components", "error") - _error(s, "AE")],
+    "confused": lambda s: [_sure(s, "AE")],
+    "clearer": lambda s: [
+        _sure(s, "VAE") - _sure(s, "AE"),
+        _drawn(s, "AE", "entropy") - _drawn(s, "VAE", "entropy"),
+        _log_difference(_drawn(s, "AE", "frechet"), _drawn(s, "VAE", "frechet")),
+    ],
+    "blurred": lambda s: [
+        _drawn(s, "AE", "sharpness") - _drawn(s, "VAE", "sharpness"),
+        s.found("AE", "reconstructions", "sharpness_after") - s.found("VAE", "reconstructions", "sharpness_after"),
+    ],
+    "sacrificed": lambda s: [
+        _error(s, "VAE") - _error(s, "AE"),
+        _log_difference(s.found("AE", "regularity", "kl"), s.found("VAE", "regularity", "kl")),
+    ],
+    "independent": lambda s: [s.found("AE", "independence", "difference")],
+}
+"""By the name of a statement: for each of its rules, in their order, (n,) or (n, N)."""
