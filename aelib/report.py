@@ -5,6 +5,50 @@ None stands where the report gives no number.
 
 from __future__ import annotations
 
+import csv
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+CURVES = Path(__file__).parent / "curves"
+"""The numbers behind the report's figures; README.md beside them says where they are from, and how exact."""
+
+
+@cache
+def _table(name: str) -> list[dict[str, str]]:
+    with (CURVES / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def losses(model: str) -> dict[str, np.ndarray]:
+    """`train_loss` and `validation_loss`, (epochs,), of the report's Figures 7 and 19.
+
+    Args:
+        model: "autoencoder", "denoising", "variational", or "transfer", the head.
+    """
+    rows = _table("fig07_transfer") if model == "transfer" else _table("fig19_losses")
+    names = ("train_loss", "validation_loss")
+    return {name: np.array([float(row[name]) for row in rows if row.get("model", model) == model]) for name in names}
+
+
+def finder() -> tuple[np.ndarray, np.ndarray]:
+    """Learning rates and smoothed losses, (N,) each, of the report's Figure 13."""
+    rows = _table("fig13_finder")
+    return np.array([float(row["learning_rate"]) for row in rows]), np.array([float(row["loss"]) for row in rows])
+
+
+def confusion(model: str) -> np.ndarray:
+    """Counts, (10, 10), true class down, of the report's Figures 8 ("transfer") and 14 ("cnn")."""
+    rows = _table({"transfer": "fig08_confusion", "cnn": "fig14_confusion"}[model])
+    return np.array([[int(count) for name, count in row.items() if name != "true"] for row in rows])
+
+
+def trials() -> list[dict[str, str]]:
+    """The sixty trials of the report's study, in order: `state`, `value`, `latent_dim`, `linear_units`, `optimizer`."""
+    return _table("study")
+
+
 CONVOLUTIONAL: dict[str, float | None] = {
     "epochs": 57,
     "best_epoch": None,

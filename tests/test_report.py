@@ -1,0 +1,61 @@
+"""The report's curves agree with its tables and its text: a check on what was read and on what was typed."""
+
+import numpy as np
+import pytest
+
+from aelib import report
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers"),
+    [
+        ("autoencoder", report.CONVOLUTIONAL),
+        ("denoising", report.DENOISING),
+        ("variational", report.VARIATIONAL),
+        ("transfer", report.TRANSFER),
+    ],
+)
+def test_curves_are_those_of_the_tables(model, numbers):
+    found = report.losses(model)
+    assert len(found["train_loss"]) == len(found["validation_loss"]) == numbers["epochs"]
+    digits = 5e-4 if model == "transfer" else 6e-6
+    assert found["validation_loss"].min() == pytest.approx(numbers["validation_loss"], abs=digits)
+    if numbers.get("first_train_loss"):
+        assert found["train_loss"][0] == pytest.approx(numbers["first_train_loss"], abs=6e-4)
+        assert found["validation_loss"][0] == pytest.approx(numbers["first_validation_loss"], abs=6e-4)
+    if numbers.get("best_epoch"):
+        assert found["validation_loss"].argmin() + 1 == numbers["best_epoch"]
+
+
+@pytest.mark.parametrize(
+    ("model", "diagonal", "numbers"),
+    [("transfer", report.TRANSFER_DIAGONAL, report.TRANSFER), ("cnn", report.CNN_DIAGONAL, report.CNN)],
+)
+def test_confusions_add_up(model, diagonal, numbers):
+    matrix = report.confusion(model)
+    assert matrix.shape == (10, 10)
+    assert (matrix.sum(1) == 1000).all()
+    assert tuple(np.diag(matrix)) == diagonal
+    assert np.trace(matrix) / 10_000 == pytest.approx(numbers["test_accuracy"], abs=5e-4)
+
+
+def test_the_finder_suggests_what_the_text_says():
+    rates, losses = report.finder()
+    assert len(rates) == len(losses) == 100
+    assert (np.diff(np.log(rates)) > 0).all()
+    assert rates == pytest.approx(10 ** (-8 + 0.08 * np.array([0, *range(2, 101)])), rel=1e-3)
+    assert np.abs(rates / report.TRANSFER["learning_rate"] - 1).min() < 1e-3
+
+
+def test_the_study_is_that_of_the_text():
+    trials = report.trials()
+    assert len(trials) == 60
+    assert [int(each["trial"]) for each in trials] == list(range(60))
+    values = np.array([float(each["value"]) if each["state"] == "complete" else np.inf for each in trials])
+    assert np.isinf(values).sum() == report.STUDY["pruned"]
+    assert (values.argmin(), values.min()) == (
+        report.STUDY["best_trial"],
+        pytest.approx(report.STUDY["best"], abs=5e-6),
+    )
+    assert values[:30].min() == pytest.approx(report.STUDY["best_random"], abs=1.1e-5)
+    assert sum(each["optimizer"] == "adam" and each["state"] == "complete" for each in trials) == 7, "Section 3.1"
