@@ -125,11 +125,16 @@ def _parameters(path: Path, words: str) -> str:
 
 
 def _sentence(path: Path, chapter: str, doubt: str) -> str:
+    config, _ = runs.about(path)
+    return f"{origin(path, doubt, _parameters(path, 'parameters') + ', ')}; again: `{_again(path, config, chapter)}`"
+
+
+def origin(path: Path, doubt: str, link: str = "") -> str:
+    """Where the run at `path` is from, as Markdown; `link` is said first."""
     config, provenance = runs.about(path)
     return (
-        f"`{path.name}`: {_parameters(path, 'parameters')}, seed {config.get('seed', 0)}, "
-        f"commit {_code(provenance, doubt)}, "
-        f"{provenance['training_seconds']:,.0f} s on {_machine(provenance)}; again: `{_again(path, config, chapter)}`"
+        f"`{path.name}`: {link}seed {config.get('seed', 0)}, commit {_code(provenance, doubt)}, "
+        f"{provenance['training_seconds']:,.0f} s on {_machine(provenance)}"
     )
 
 
@@ -201,7 +206,7 @@ def build_facts(
         "elsewhere": _elsewhere(now, [name for name in seconds if name != "explore"]),
         "build": _table(
             ["What", "In this build"],
-            [["Commit", _commit(now)]]
+            [["Commit", commit(now)]]
             + [["Processor", f"{now['hardware']['processor']}, {now['hardware']['cores']} cores"]]
             + [[name, version] for name, version in versions.items()],
         ),
@@ -218,7 +223,8 @@ def build_facts(
     }
 
 
-def _commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
+def commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
+    """The commit that `provenance` names, as Markdown."""
     changes = " with uncommitted changes" if provenance["uncommitted_changes"] else ""
     return f"`{(provenance['commit'] or 'unknown')[:digits]}`{changes}"
 
@@ -226,7 +232,7 @@ def _commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
 def _code(provenance: Mapping[str, Any], doubt: str) -> str:
     """The commit that a run is of, or those that the trials of a study are of, and what is to be said about it."""
     commits = [{**provenance, "commit": each} for each in provenance.get("commits", [])] or [dict(provenance)]
-    said = ", ".join(_commit(each, 8) for each in commits)
+    said = ", ".join(commit(each, 8) for each in commits)
     return said + (f" (**{doubt}**)" if doubt == code.STALE else f" ({doubt})" if doubt else "")
 
 
@@ -248,7 +254,7 @@ def costs(record: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
-            f"{_commit(about)}, {about['finished'][:10]}; trainings run in {precision} there. "
+            f"{commit(about)}, {about['finished'][:10]}; trainings run in {precision} there. "
             f"Products of large matrices reach {ceilings[quickest]:,.0f} GFLOP/s in {quickest}; the last column is the "
             "share of that.",
             "",
@@ -287,7 +293,7 @@ def costs_on_a_gpu(record: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"On one {record['card']['name']} and {record['card']['cores']} cores, with PyTorch "
-            f"{about['versions']['torch']}, at commit {_commit(about)}, {about['finished'][:10]}: epochs of the "
+            f"{about['versions']['torch']}, at commit {commit(about)}, {about['finished'][:10]}: epochs of the "
             "report, of 51,200 images, validation included.",
             "",
             "```{table} The same on a GPU: seconds of an epoch in the tutorial's way and in ours; and as a share of "
@@ -315,7 +321,7 @@ def growth(record: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
-            f"{_commit(about)}, {about['finished'][:10]}.",
+            f"{commit(about)}, {about['finished'][:10]}.",
             "",
             "```{table} What grows, and how: the largest measurement over the smallest.",
             ":name: tab-x-growth",
