@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ class Raw(NBClientEngine):
         del options["input_path"]
         options |= {"startup_timeout": options.pop("start_timeout"), "timeout": options.pop("execution_timeout", None)}
         options["stderr_file"] = options.get("stderr_file") or _Notes()
-        # Without, a kernel says at its end that it was interrupted.
+        # Without, a kernel warns of TCP, and says that it was interrupted.
         options.setdefault("extra_arguments", ["--log-level=CRITICAL"])
         return _Client(nb_man, kernel_name=kernel_name, log=logger, **options).execute()
 
@@ -182,12 +181,12 @@ def _about(notebook: NotebookNode, source: Path) -> NotebookNode | None:
     )
     notices = dict.fromkeys(profiles.find_profile(path.parent.name).notice for path in paths)
     when = executed["start_time"][:16].replace("T", " ")
-    asked = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in given.items())
+    command = pages.papermill(source.stem, "report", given)
     text = [
         *(f"**{notice}**\n" for notice in notices if notice),
         *rows,
         "",
-        f"Executed by `papermill book/{source.name} out.ipynb{asked}` on {when} UTC "
+        f"Executed by `{command}` on {when} UTC "
         f"in {executed['duration']:,.0f} s, with `aelib` at commit {pages.commit(now, 8)}"
         + ("; the figures are drawn from" if paths else "."),
         "",

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -19,12 +20,14 @@ import numpy as np
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from aelib import code, data, runs
+from aelib import code, data, runs, words
 
 
-def papermill(chapter: str, profile: str) -> str:
+def papermill(chapter: str, profile: str, parameters: Mapping[str, Any] | None = None) -> str:
     """The command that executes a chapter alone."""
-    return f"papermill book/{chapter}.ipynb out.ipynb" + (f" -p profile {profile}" if profile != "report" else "")
+    asked = ({"profile": profile} if profile != "report" else {}) | dict(parameters or {})
+    options = (f" -p {name} {shlex.quote(str(value))}" for name, value in asked.items())
+    return f"papermill book/{chapter}.ipynb out.ipynb" + "".join(options)
 
 
 def publish(notebook: NotebookNode, command: str, folder: Path, doubt: Callable[[Path], str]) -> None:
@@ -61,6 +64,37 @@ def offer(notebook: NotebookNode, source: Path, folder: Path) -> None:
     shutil.copy(source, folder / "_notebooks")
     link = f"{{download}}`This chapter as it is written, without outputs <_notebooks/{source.name}>`"
     notebook.cells.append(new_markdown_cell(f'<div class="provenance">\n\n{link}\n\n</div>', id="source-notebook"))
+
+
+def stand_in(page: str, book: words.Book) -> str:
+    """A page, as MyST, in place of another: with its title, and with all that others refer to there."""
+    parts = [f"# {book.titles[page]}"]
+    for label, (name, where) in book.labels.items():
+        if where == page:
+            parts.append(
+                _STAND_INS.get(label.partition("-")[0], "({label})=\n## {name}").format(label=label, name=name)
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+_STAND_INS = {
+    "fig": "```{{figure}} _static/favicon.svg\n:name: {label}\n:alt: {name}\n\n{name}\n```",
+    "tab": "```{{table}} {name}\n:name: {label}\n\n| |\n| --- |\n| |\n```",
+    "eq": "```{{math}}\n:label: {label}\n0\n```",
+}
+
+
+def lead_out(page: Path, chapter: Path, html: Path) -> None:
+    """Have the links of `page`, which is rewritten, lead to `chapter`, or else to the book that is built in `html`."""
+    here = chapter.parent.parent  # which has the pages of the book at the same places
+
+    def lead(link: re.Match[str]) -> str:
+        target = (page.parent / link[2]).resolve()
+        if target == chapter or not target.is_relative_to(here):
+            return link[0]
+        return f"{link[1]}{os.path.relpath(html / target.relative_to(here), page.parent)}"
+
+    page.write_text(re.sub(r'((?:href|action)="|url=)([\w./-]+\.html)', lead, page.read_text()))
 
 
 def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
