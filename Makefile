@@ -8,7 +8,7 @@ READY := $(VENV)/ready
 # Nothing is compiled when it is installed, but when it is first imported, and this would have each process do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup data book test faults lint retrain bench serve clean
+.PHONY: help setup data book lab test faults lint retrain bench serve clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -24,6 +24,12 @@ data: $(READY)  ## find or fetch FashionMNIST, and verify it
 
 book: $(READY)  ## execute the chapters and render the book (PROFILE=report, quick or smoke)
 	@$(BIN)/aelib book --profile $(PROFILE)
+
+lab: $(READY)  ## the chapters in JupyterLab, which is installed the first time, beside what the lock pins
+	@sed '/ --hash=/d; s/ *\\$$//' requirements.txt > $(VENV)/constraints.txt
+	@test -x $(BIN)/jupyter-lab || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-build-isolation --constraint $(VENV)/constraints.txt --editable '.[lab]'
+	@$(BIN)/jupyter-lab --notebook-dir=. book/01_convolutional.ipynb
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal

@@ -382,8 +382,6 @@ def _execute(
         # A chapter is executed in another folder than that which a relative path is about.
         "AELIB_RESULTS": str(runs.results_folder().absolute()),
         "AELIB_DATA": str(data.cache_folder().absolute()),
-        # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
-        "PYTHONWARNINGS": "ignore:IProgress not found",
     }
 
     class Kernel(AsyncKernelManager):

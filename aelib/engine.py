@@ -7,6 +7,7 @@ little: it does so for every notebook of the environment. What is no chapter is 
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 from pathlib import Path
@@ -61,6 +62,8 @@ class Raw(NBClientEngine):
         options["stderr_file"] = options.get("stderr_file") or _Notes()
         # Without, a kernel warns of TCP, and says that it was interrupted.
         options.setdefault("extra_arguments", ["--log-level=CRITICAL"])
+        # tqdm, which Optuna imports, would rather draw its bars with ipywidgets.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
         return _Client(nb_man, kernel_name=kernel_name, log=logger, **options).execute()
 
 

@@ -364,7 +364,9 @@ def only_known_parameters() -> None:
             names += [name for cell in injected for name in assigned(cell) if not name.startswith("PAPERMILL_")]
             for name in names:
                 # What the first cell lacks was taken out of it, or misspelt there.
-                known("parameter", name, [name for name in names if name in used] + _missing(here, names))
+                known(
+                    "parameter", name, [*dict.fromkeys(each for each in names if each in used), *_missing(here, names)]
+                )
             return
 
 

@@ -65,8 +65,9 @@ class Drawing(Figure):
         """The drawing for the book, and its picture for Jupyter, which draws none that it does not trust."""
         from IPython.core.pylabtools import print_figure, retina_figure
 
-        picture, size = retina_figure(self, base64=True)
-        bundle = {"text/plain": "a figure", "image/svg+xml": print_figure(self, "svg"), "image/png": picture}
+        # The drawing first: a picture leaves traces in how the figure is laid out.
+        bundle = {"text/plain": "a figure", "image/svg+xml": print_figure(self, "svg")}
+        bundle["image/png"], size = retina_figure(self, base64=True)
         bundle[PATHS] = "\n".join(str(each.path) for each in self.of)
         if self.columns:
             text = io.StringIO()

@@ -145,8 +145,12 @@ def test_a_comparison_has_the_reports_number_ours_and_the_difference():
 
 
 def test_a_table_is_numbered_and_named():
-    text = tables.myst_table("tab-x", "Caption.", ["", "Ours"], [("a", "1")])
-    assert text == "```{table} Caption.\n:name: tab-x\n\n|  | Ours |\n| :-- | --: |\n| a | 1 |\n```\n"
+    table = tables.Table("tab-r2", "Caption.", ["", "Ours"], [("a", "**1**")])
+    shown = table._repr_mimebundle_()
+    text = "```{table} Caption.\n:name: tab-r2\n\n|  | Ours |\n| :-- | --: |\n| a | **1** |\n```\n"
+    assert shown["text/markdown"] == text
+    assert shown["text/html"].startswith("<p><strong>Table 3.</strong> Caption.</p>\n<table>\n")
+    assert '<td style="text-align:right"><strong>1</strong></td>' in shown["text/html"]
 
 
 def test_the_pareto_front_is_what_nothing_beats():
