@@ -127,6 +127,7 @@ def build_chapter(root: Path, name: str, parameters: dict[str, Any], *, notice: 
         stage, doubt = folder / "stage", cache(experiments.doubt)
         _set(root, stage, notice)
         # The other pages are empty, but for what is referred to: so it has the numbers of the book here, too.
+        (stage / "book" / "_stand_in.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>')
         for other in words.pages(root):
             if other not in (name, "references"):
                 (stage / "book" / f"{other}.md").write_text(pages.stand_in(other, words.book(root)))

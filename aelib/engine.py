@@ -138,7 +138,10 @@ def make_readable(notebook: NotebookNode, source: Path) -> None:
         cell.outputs = [
             output
             for output in cell.outputs
-            if output.output_type == "error" or ("remove-cell" not in tags and output.get("name") != "stderr")
+            if output.output_type == "error"
+            or not (
+                "remove-cell" in tags or output.get("name") == "stderr" or "scrapbook" in output.get("metadata", {})
+            )
         ]
         for output in cell.outputs:
             if table := output.get("data", {}).get("text/markdown"):

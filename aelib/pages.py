@@ -78,7 +78,7 @@ def stand_in(page: str, book: words.Book) -> str:
 
 
 _STAND_INS = {
-    "fig": "```{{figure}} _static/favicon.svg\n:name: {label}\n:alt: {name}\n\n{name}\n```",
+    "fig": "```{{figure}} _stand_in.svg\n:name: {label}\n:alt: {name}\n\n{name}\n```",
     "tab": "```{{table}} {name}\n:name: {label}\n\n| |\n| --- |\n| |\n```",
     "eq": "```{{math}}\n:label: {label}\n0\n```",
 }

@@ -13,8 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 
 @dataclass(frozen=True)
 class Book:
@@ -60,6 +58,8 @@ def book(root: Path = HERE) -> Book:
 
 def pages(root: Path) -> list[str]:
     """Names of the pages of `book/` that `_toc.yml` lists, in its order."""
+
+    import yaml
 
     def files(node: Any) -> Iterator[str]:
         if isinstance(node, dict):

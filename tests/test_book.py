@@ -378,3 +378,31 @@ def test_a_relative_folder_is_the_one_that_was_meant(tmp_path, monkeypatch):
     executed = tmp_path / "executed.ipynb"
     book._execute(tmp_path / "project", "chapter", executed, {}, [])
     assert f"{tmp_path / 'mine'} {tmp_path / 'images'}" in executed.read_text()
+
+
+def test_a_chapter_alone_is_a_page_whose_links_lead_to_the_book(built_book):
+    """Of other parameters, and with the numbers that the book has."""
+    cells = read(built_book)
+    cells[0].source += "\n\n{doc}`intro`, {numref}`fig-a`, {numref}`fig-b`, [a file](../_config.yml)"
+    write(built_book, cells)
+    second = [new_markdown_cell("# Other"), *cells[1:3], cells[3].copy()]
+    second[-1].metadata["mystnb"] = {"figure": {"name": "fig-b", "caption": "B."}, "image": {"alt": "B."}}
+    write(built_book, second, "other")
+    chapters = [{"file": "book/other"}, {"file": "book/chapter"}]
+    (built_book / "_toc.yml").write_text(
+        yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": chapters})
+    )
+    page = book.build_chapter(built_book, "chapter", {"profile": "smoke"}, notice="Alone, with profile = smoke")
+    assert page.is_relative_to(built_book / "_build/chapters")
+    html = page.read_text()
+    assert "seen: smoke" in html
+    assert "Alone, with profile = smoke" in html
+    assert re.search(r'href="#fig-a"><span class="std std-numref">Fig. 2</span>', html)
+    for target in ("intro.html", "other.html#fig-b"):
+        link = f"../../../../html/book/{target}"
+        assert f'href="{link}"' in html
+        assert (page.parent / link.partition("#")[0]).parent.resolve() == built_book / "_build/html/book"
+    assert 'src="../_images/' in html
+    assert [each.name for each in (page.parent).glob("*.html")] == [page.name]
+    with pytest.raises(AelibError, match="chapter must be one of other, chapter, not 'chaptr'; did you mean 'chapter'"):
+        book.build_chapter(built_book, "chaptr", {}, notice="")
