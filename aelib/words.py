@@ -58,7 +58,6 @@ def book(root: Path = HERE) -> Book:
 
 def pages(root: Path) -> list[str]:
     """Names of the pages of `book/` that `_toc.yml` lists, in its order."""
-
     import yaml
 
     def files(node: Any) -> Iterator[str]:
