@@ -101,6 +101,7 @@ def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
     """Write a picture, as a vector drawing where there is one, and its numbers, which it leaves out of `content`."""
     if "image/svg+xml" in content:
         files = [path.with_suffix(".svg")]
+        content.pop("image/png", None)  # for Jupyter; it would make the book a quarter larger
         # The moment of drawing, which Matplotlib writes down, would make every build another.
         content["image/svg+xml"] = re.sub(r"<dc:date>.*?</dc:date>", "", content["image/svg+xml"])
         files[0].write_text(content["image/svg+xml"])
