@@ -6,7 +6,6 @@ little: it does so for every notebook of the environment. What is no chapter is 
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import sys
@@ -75,6 +74,7 @@ class Readable(Raw):
         """As papermill does; it writes what is returned."""
         if not any(re.search(r"^(from|import) aelib\b", cell.source, re.M) for cell in _code(nb)):
             return NBClientEngine.execute_notebook(nb, kernel_name, **options)
+        _as_written(nb)
         nb = super().execute_notebook(nb, kernel_name, **options)
         for error in (output for cell in _code(nb) for output in cell.outputs if output.output_type == "error"):
             _explain_in_one_line(error)
@@ -84,6 +84,17 @@ class Readable(Raw):
 
 papermill_engines.register(RAW, Raw)
 papermill_engines.register(None, Readable)
+
+
+def _as_written(notebook: NotebookNode) -> None:
+    """Take back what `make_readable` has done to a notebook that is executed again."""
+    notebook.cells = [cell for cell in notebook.cells if ADDED not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        cell.source = cell.metadata.pop(WRITTEN, cell.source)
+
+
+ADDED, WRITTEN = "aelib-added", "aelib-written"
+"""The tag of cells that a chapter does not have; where others keep how they are written."""
 
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:
@@ -113,7 +124,8 @@ def make_readable(notebook: NotebookNode, source: Path) -> None:
     """
     root = source.absolute().parent.parent
     book = words.book(root if (root / "_toc.yml").exists() else words.HERE)
-    about = _about(notebook, source)
+    name = notebook.metadata.setdefault("aelib", {}).setdefault("chapter", source.stem)
+    about = _about(notebook, name)
     outputs = [output for cell in _code(notebook) for output in cell.outputs]
     glued = {
         output.metadata.scrapbook.name: output.data["application/papermill.record/text/plain"]
@@ -125,12 +137,12 @@ def make_readable(notebook: NotebookNode, source: Path) -> None:
 
     def shown(text: str) -> str:
         cited.extend(key for keys in re.findall(r"\{cite:[pt]\}`([^`]+)`", text) for key in keys.split(","))
-        return words.words(text, book, here=source.stem, glued=glued)
+        return words.words(text, book, here=name, glued=glued)
 
     for cell in notebook.cells:
         cells.append(cell)
         if cell.cell_type != "code":
-            cell.source = shown(cell.source)
+            cell.metadata[WRITTEN], cell.source = cell.source, shown(cell.source)
             continue
         tags = set(cell.metadata.get("tags", []))
         if tags & {"hide-input", "remove-cell", "injected-parameters"}:
@@ -151,8 +163,8 @@ def make_readable(notebook: NotebookNode, source: Path) -> None:
         if "figure" in figure and cell.outputs:
             picture = cell.outputs[-1]
             picture.setdefault("metadata", {}).setdefault("image/png", {})["alt"] = figure["image"]["alt"]
-            name = book.labels.get(figure["figure"]["name"], ("Figure", ""))[0]
-            cells.append(_markdown(f"**{name}.** {shown(figure['figure']['caption'])}"))
+            number = book.labels.get(figure["figure"]["name"], ("Figure", ""))[0]
+            cells.append(_markdown(f"**{number}.** {shown(figure['figure']['caption'])}"))
     if about:
         title = next((at for at, cell in enumerate(cells) if cell.source.startswith("# ")), -1)
         cells.insert(title + 1, about)
@@ -162,10 +174,10 @@ def make_readable(notebook: NotebookNode, source: Path) -> None:
 
 
 def _markdown(text: str) -> NotebookNode:
-    return new_markdown_cell(text, metadata={"tags": []})
+    return new_markdown_cell(text, metadata={"tags": [ADDED]})
 
 
-def _about(notebook: NotebookNode, source: Path) -> NotebookNode | None:
+def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
     """Parameters and provenance of an executed chapter."""
     parameters = next((cell for cell in _code(notebook) if "parameters" in cell.metadata.get("tags", [])), None)
     if parameters is None:
@@ -176,7 +188,7 @@ def _about(notebook: NotebookNode, source: Path) -> NotebookNode | None:
     given = executed.get("parameters", {})
     rows = ["| Parameter | Value | Meaning |", "| :-- | :-- | :-- |"]
     for each in PythonTranslator.inspect(parameters):
-        value = f"**`{given[each.name]!r}`**" if each.name in given else f"`{ast.literal_eval(each.default)!r}`"
+        value = f"**`{PythonTranslator.translate(given[each.name])}`**" if each.name in given else f"`{each.default}`"
         rows.append(f"| `{each.name}` | {value} | {each.help} |")
     paths = dict.fromkeys(
         Path(line)
@@ -187,7 +199,7 @@ def _about(notebook: NotebookNode, source: Path) -> NotebookNode | None:
     )
     notices = dict.fromkeys(profiles.find_profile(path.parent.name).notice for path in paths)
     when = executed["start_time"][:16].replace("T", " ")
-    command = pages.papermill(source.stem, "report", given)
+    command = pages.papermill(name, "report", given)
     text = [
         *(f"**{notice}**\n" for notice in notices if notice),
         *rows,

@@ -49,7 +49,7 @@ def test_an_executed_chapter_reads_as_in_the_book(name, tiny_kernel, tmp_path, m
     cells = [cell for cell in notebook.cells if "again" not in cell.metadata.tags]
     assert cells[0].source.startswith(f"# {words.book().titles[name]}\n")
     about = cells[1].source
-    assert "| `profile` | **`'smoke'`** | " in about
+    assert '| `profile` | **`"smoke"`** | ' in about
     assert "| `seed` | **`3`** | of the initial weights" in about
     assert "SMOKE PROFILE" in about or name == "05_conclusions"
     assert f"`papermill book/{name}.ipynb out.ipynb -p profile smoke -p seed 3`" in about
@@ -88,6 +88,25 @@ def test_what_is_no_chapter_is_left_alone(tmp_path):
     cells = execute(tmp_path / "book/chapter.ipynb", None).cells
     assert cells[0].source == "{numref}`fig-r01`"
     assert cells[1].outputs[0].text == "1\n"
+
+
+def test_what_is_executed_again_has_its_new_numbers(tmp_path):
+    (tmp_path / "book").mkdir()
+    cells = [
+        new_markdown_cell("# Title\n\nIt is {glue:text}`n:.1f` {cite:p}`smith2017`."),
+        new_code_cell("number: float = 2  # of them", metadata={"tags": ["parameters"]}),
+        new_code_cell("from aelib import runs\nfrom myst_nb import glue\nglue('n', float(number), display=False)"),
+    ]
+    write(tmp_path, cells)
+    execute(tmp_path / "book/chapter.ipynb", tmp_path / "out.ipynb")
+    first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    assert first[0].source == "# Title\n\nIt is 2.0 (Smith, 2017)."
+    assert "| `number` | `2` | of them |" in first[1].source
+    second = execute(tmp_path / "out.ipynb", tmp_path / "out.ipynb", number=3).cells
+    assert second[0].source == "# Title\n\nIt is 3.0 (Smith, 2017)."
+    assert "| `number` | **`3`** | of them |" in second[1].source
+    assert "`papermill book/chapter.ipynb out.ipynb -p number 3`" in second[1].source
+    assert len(second) == len(first) + 1, "papermill's own"
 
 
 TRAINS = """
