@@ -58,7 +58,8 @@ class Raw(NBClientEngine):
         """As papermill does, by `_Client`."""
         del options["input_path"]
         options |= {"startup_timeout": options.pop("start_timeout"), "timeout": options.pop("execution_timeout", None)}
-        options["stderr_file"] = options.get("stderr_file") or _Notes()
+        if not options["log_output"]:
+            options["stderr_file"] = options.get("stderr_file") or _Notes()
         # Without, a kernel warns of TCP, and says that it was interrupted.
         options.setdefault("extra_arguments", ["--log-level=CRITICAL"])
         # tqdm, which Optuna imports, would rather draw its bars with ipywidgets.
@@ -142,7 +143,8 @@ def make_readable(notebook: NotebookNode, source: Path) -> None:
     for cell in notebook.cells:
         cells.append(cell)
         if cell.cell_type != "code":
-            cell.metadata[WRITTEN], cell.source = cell.source, shown(cell.source)
+            if (text := shown(cell.source)) != cell.source:
+                cell.metadata[WRITTEN], cell.source = cell.source, text
             continue
         tags = set(cell.metadata.get("tags", []))
         if tags & {"hide-input", "remove-cell", "injected-parameters"}:
