@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The files of the project are in UTF-8, whatever the locale says.
 export PYTHONUTF8 := 1
 
-.PHONY: help setup data book test faults lint retrain bench serve clean
+.PHONY: help setup data book lab test faults lint retrain bench serve clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,6 +27,12 @@ data: $(READY)  ## find or fetch FashionMNIST, and verify it
 
 book: $(READY)  ## execute the chapters and render the book (PROFILE=report, quick or smoke)
 	@$(BIN)/aelib book --profile $(PROFILE)
+
+lab: $(READY)  ## the chapters in JupyterLab, which is installed the first time, beside what the lock pins
+	@sed '/ --hash=/d; s/ *\\$$//' requirements.txt > $(VENV)/constraints.txt
+	@test -x $(BIN)/jupyter-lab || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-build-isolation --constraint $(VENV)/constraints.txt --editable '.[lab]'
+	@$(BIN)/jupyter-lab --notebook-dir=. book/01_convolutional.ipynb
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal

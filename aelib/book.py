@@ -33,8 +33,8 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import code, cores, data, experiments, explorer, figures, pages, runs
-from aelib.errors import AelibError
+from aelib import code, cores, data, experiments, explorer, figures, pages, runs, words
+from aelib.errors import AelibError, known
 
 
 @dataclass(frozen=True)
@@ -80,46 +80,104 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
     output = (output or root / "_build").absolute()  # a chapter's process may stand elsewhere
     with runs.unwritable_explained(output, "build a copy of the project elsewhere"), _only_here(output):
         stage = output / "stage"
-        shutil.rmtree(stage, ignore_errors=True)
-        shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
-        shutil.copy(root / "_toc.yml", stage)
-        config = yaml.safe_load((root / "_config.yml").read_text())
-        config |= pages.launch(runs.provenance())
-        for name in config.get("sphinx", {}).pop("local_extensions", {}):  # which stops whoever renders without this
-            config["sphinx"]["config"]["extensions"].remove(name)
-        if notice:
-            config.setdefault("html", {})["announcement"] = notice
-        (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+        _set(root, stage, notice)
         doubt = cache(experiments.doubt)
         lines, seconds, read = [], {}, {}
         names = chapters(root)
-        executed = _together(root, names, output / "executed" / profile, profile)
+        executed = _together(root, names, output / "executed" / profile, {"profile": profile})
         for chapter, (line, execution, notebook) in zip(names, executed, strict=True):
             lines.append(line)
             seconds[chapter], read[chapter] = execution.seconds, [runs.located(path) for path in execution.runs]
-            pages.publish(notebook, pages.papermill(chapter, profile), stage / "book", doubt)
-            pages.offer(notebook, root / "book" / f"{chapter}.ipynb", stage / "book")
-            nbformat.write(notebook, stage / "book" / f"{chapter}.ipynb")
-        if "explore" in _pages(root):
+            _put(root, chapter, notebook, pages.papermill(chapter, profile), stage, doubt)
+        if "explore" in words.pages(root):
             line, execution = _explorer(root, output / "executed" / profile, profile)
             lines.append(line)
             seconds["explore"], read["explore"] = execution.seconds, [runs.located(path) for path in execution.runs]
             shutil.copytree(output / "executed" / profile / "explore", stage / "book" / "_static" / "explore")
         same: dict[str, bool] = {}
-        if "about" in _pages(root):
+        if "about" in words.pages(root):
             line, same = _repeats(root, output / "executed" / profile)
             lines.append(line)
         for name, text in pages.build_facts(seconds, read, same, doubt).items():
             (stage / "book" / f"_build_{name}.md").write_text(text)
-        if "costs" in _pages(root):
+        if "costs" in words.pages(root):
             _costs(root / "benchmarks", stage / "book")
-        (stage / "book" / "_runs").mkdir()
-        for path in sorted({path for each in read.values() for path in each}):
-            if doubt(path) == code.STALE:
-                print(f"aelib: run {path.name}: {code.STALE}{experiments.mend(path, code.STALE)}", file=sys.stderr)
-            shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")
+        _describe({path for each in read.values() for path in each}, stage, doubt)
         lines.append(_render(stage, output, profile, _key(root, {}, [])))
     return lines
+
+
+def build_chapter(root: Path, name: str, parameters: dict[str, Any], *, notice: str) -> Path:
+    """Execute one chapter of the book of `root` and render it alone; its links lead to the book in `_build/html`.
+
+    Args:
+        root: as of `build`.
+        name: of the chapter.
+        parameters: given to it.
+        notice: shown on top of the page.
+
+    Returns:
+        The page, below `_build/chapters`.
+
+    Raises:
+        AelibError: there is no such chapter, or as of `build`.
+    """
+    known("chapter", name, chapters(root))
+    output, profile = (root / "_build").absolute(), parameters.get("profile", "report")
+    folder = output / "chapters" / name
+    with runs.unwritable_explained(output, "build a copy of the project elsewhere"), _only_here(output):
+        stage, doubt = folder / "stage", cache(experiments.doubt)
+        _set(root, stage, notice)
+        # The other pages are empty, but for what is referred to: so it has the numbers of the book here, too.
+        (stage / "book" / "_stand_in.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>')
+        for other in words.pages(root):
+            if other not in (name, "references"):
+                (stage / "book" / f"{other}.md").write_text(pages.stand_in(other, words.book(root)))
+        ((_, execution, notebook),) = _together(root, [name], folder, parameters)
+        _put(root, name, notebook, pages.papermill(name, profile, parameters), stage, doubt)
+        _describe({runs.located(path) for path in execution.runs}, stage, doubt)
+        page = folder / "html" / "book" / f"{name}.html"
+
+        def alone(html: Path) -> None:
+            for each in {*_html_pages(html)} - {page, html / "index.html"}:
+                each.unlink()
+            for each in (page, html / "index.html"):
+                pages.lead_out(each, page, output / "html")
+
+        _render(stage, folder, profile, _key(root, {}, []), alone)
+    return page
+
+
+def _set(root: Path, stage: Path, notice: str) -> None:
+    """Make `stage` of what is written, without the chapters."""
+    shutil.rmtree(stage, ignore_errors=True)
+    shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
+    shutil.copy(root / "_toc.yml", stage)
+    config = yaml.safe_load((root / "_config.yml").read_text())
+    config |= pages.launch(runs.provenance())
+    for name in config.get("sphinx", {}).pop("local_extensions", {}):  # which stops whoever renders without this
+        config["sphinx"]["config"]["extensions"].remove(name)
+    if notice:
+        config.setdefault("html", {})["announcement"] = notice
+    (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def _put(
+    root: Path, name: str, notebook: NotebookNode, command: str, stage: Path, doubt: Callable[[Path], str]
+) -> None:
+    """Put an executed chapter, its figures and its tables into `stage`; `command` executes it."""
+    pages.publish(notebook, command, stage / "book", doubt)
+    pages.offer(notebook, root / "book" / f"{name}.ipynb", stage / "book")
+    nbformat.write(notebook, stage / "book" / f"{name}.ipynb")
+
+
+def _describe(paths: set[Path], stage: Path, doubt: Callable[[Path], str]) -> None:
+    """Put the configuration of each run into `stage`."""
+    (stage / "book" / "_runs").mkdir()
+    for path in sorted(paths):
+        if doubt(path) == code.STALE:
+            print(f"aelib: run {path.name}: {code.STALE}{experiments.mend(path, code.STALE)}", file=sys.stderr)
+        shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")
 
 
 def profile_of(html: Path) -> str:
@@ -150,28 +208,20 @@ def _only_here(output: Path) -> Iterator[None]:
 
 def chapters(root: Path) -> list[str]:
     """Names of the notebooks of `book/` that `_toc.yml` lists, in its order."""
-    return [name for name in _pages(root) if (root / "book" / f"{name}.ipynb").exists()]
+    return [name for name in words.pages(root) if (root / "book" / f"{name}.ipynb").exists()]
 
 
-def _pages(root: Path) -> list[str]:
-    """Names of the pages of `book/` that `_toc.yml` lists, in its order."""
-
-    def files(node: Any) -> Iterator[str]:
-        if isinstance(node, dict):
-            yield from (value for key, value in node.items() if key in ("root", "file"))
-            node = [*node.values()]
-        if isinstance(node, list):
-            for item in node:
-                yield from files(item)
-
-    return [Path(name).name for name in files(yaml.safe_load((root / "_toc.yml").read_text()))]
-
-
-def _together(root: Path, names: list[str], folder: Path, profile: str) -> list[tuple[Line, Execution, NotebookNode]]:
+def _together(
+    root: Path, names: list[str], folder: Path, parameters: dict[str, Any]
+) -> list[tuple[Line, Execution, NotebookNode]]:
     """`_chapter` of each name, `AT_ONCE` at a time; the first that fails, or an interrupt, ends the others."""
     kernels: list[subprocess.Popen] = []
+    environment = {}
+    if len(names) > 1:
+        # With more threads than cores, two trainings at once would take for ever.
+        environment["OMP_NUM_THREADS"] = str(max(1, (cores.asked() or cores.available()) // AT_ONCE))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(_chapter, root, name, folder, profile, kernels) for name in names]
+        futures = [pool.submit(_chapter, root, name, folder, parameters, environment, kernels) for name in names]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -187,14 +237,18 @@ def _together(root: Path, names: list[str], folder: Path, profile: str) -> list[
 
 
 def _chapter(
-    root: Path, name: str, folder: Path, profile: str, kernels: list[subprocess.Popen]
+    root: Path,
+    name: str,
+    folder: Path,
+    parameters: dict[str, Any],
+    environment: dict[str, str],
+    kernels: list[subprocess.Popen],
 ) -> tuple[Line, Execution, NotebookNode]:
     """Execute a chapter if it has to be; returns its source with the outputs of its last execution."""
     source = nbformat.read(root / "book" / f"{name}.ipynb", as_version=4)
-    parameters = {"profile": profile}
     key = _key(root, parameters, [cell.source for cell in source.cells if cell.cell_type == "code"])
     executed = folder / f"{name}.ipynb"
-    line, execution = _kept(executed, key, lambda: _execute(root, name, executed, parameters, kernels))
+    line, execution = _kept(executed, key, lambda: _execute(root, name, executed, parameters, environment, kernels))
     return line, execution, _with_outputs(source, nbformat.read(executed, as_version=4), parameters)
 
 
@@ -322,9 +376,14 @@ def _reason(stamp: Path, executed: Path, key: str) -> tuple[str, Execution | Non
 
 
 def _execute(
-    root: Path, name: str, executed: Path, parameters: dict[str, Any], kernels: list[subprocess.Popen]
+    root: Path,
+    name: str,
+    executed: Path,
+    parameters: dict[str, Any],
+    environment: dict[str, str],
+    kernels: list[subprocess.Popen],
 ) -> dict[str, str]:
-    """Execute a chapter into `executed`, by a process that is added to `kernels`.
+    """Execute a chapter into `executed`, by a process with `environment` that is added to `kernels`.
 
     Returns:
         Path and checksum of each run that it read.
@@ -334,20 +393,18 @@ def _execute(
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
+    from aelib import engine
+
     executed.parent.mkdir(parents=True, exist_ok=True)
     log, settings = executed.with_suffix(".runs"), executed.with_suffix(".ipython")
     log.unlink(missing_ok=True)
     shutil.rmtree(settings, ignore_errors=True)
-    environment = {
+    environment = environment | {
         "AELIB_RUNS_READ": str(log),
         "IPYTHONDIR": str(settings),
         # A chapter is executed in another folder than that which a relative path is about.
         "AELIB_RESULTS": str(runs.results_folder().absolute()),
         "AELIB_DATA": str(data.cache_folder().absolute()),
-        # tqdm, which Optuna imports, would rather draw its bars with ipywidgets; there are none in these pages.
-        "PYTHONWARNINGS": "ignore:IProgress not found",
-        # With more threads than cores, two trainings at once would take for ever.
-        "OMP_NUM_THREADS": str(max(1, (cores.asked() or cores.available()) // AT_ONCE)),
     }
 
     class Kernel(AsyncKernelManager):
@@ -373,12 +430,10 @@ def _execute(
         papermill.execute_notebook(
             *paths,
             parameters,
+            engine_name=engine.RAW,
             kernel_name="python3",
             kernel_manager_class=Kernel,
-            progress_bar={"desc": name} if sys.stderr.isatty() else False,
-            stderr_file=sys.stderr,
-            # Without: a warning about TCP from every kernel, and where a build is interrupted a kernel's own traceback.
-            extra_arguments=["--log-level=CRITICAL"],
+            progress_bar={"desc": name, "disable": None},
             # All that it wrote is on disk by then; to take PyTorch down in good order takes two to three seconds.
             shutdown_kernel="immediate",
         )
@@ -412,8 +467,10 @@ def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict
     return source
 
 
-def _render(stage: Path, output: Path, profile: str, key: str) -> Line:
-    """Render `stage` into `output/html`, unless that is what is there; `key` stands for what renders it."""
+def _render(
+    stage: Path, output: Path, profile: str, key: str, alter: Callable[[Path], None] = lambda html: None
+) -> Line:
+    """Render `stage` into `output/html`, unless that is what is there; `key` stands for what renders and alters it."""
     html, stamp = output / "html", output / STAMP
     digest = f"{profile} {_sha256(key, _digest(stage))}"
     if stamp.exists() and html.exists() and stamp.read_text() == f"{digest} {_digest(html)}":
@@ -445,6 +502,7 @@ def _render(stage: Path, output: Path, profile: str, key: str) -> Line:
     stamp.unlink(missing_ok=True)
     shutil.rmtree(html, ignore_errors=True)
     os.replace(built, html)
+    alter(html)
     stamp.write_text(f"{digest} {_digest(html)}")
     shutil.rmtree(draft)
     return Line("the pages", "rendered", time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""The command `aelib`: data, train, study, runs, evaluate, claims, book, verify."""
+"""The command `aelib`: data, train, study, runs, evaluate, book, chapter, claims, verify."""
 
 from __future__ import annotations
 
@@ -61,6 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("book", help="execute the chapters and render the book")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
     command.set_defaults(action=_book)
+
+    command = commands.add_parser("chapter", help="execute one chapter, and render it to a page of its own")
+    command.add_argument("name", metavar="CHAPTER", help="such as 04_variational")
+    command.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter of its first cell",
+    )
+    command.set_defaults(action=_chapter)
 
     command = commands.add_parser("claims", help="what the report claims, and what we found")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
@@ -242,8 +255,7 @@ def _book(options: argparse.Namespace) -> None:
     from aelib.profiles import find_profile
 
     profile = find_profile(options.profile)
-    if not (runs.ROOT / "_toc.yml").exists():
-        raise AelibError(f"{runs.ROOT} holds no _toc.yml: the book is built from a checkout of the project")
+    _in_a_checkout()
     if profile.garments is data.load:
         _data(argparse.Namespace(source=None))  # before the chapters: here a bar shows how it goes
     lines = book.build(runs.ROOT, profile=options.profile, notice=profile.notice)
@@ -293,6 +305,42 @@ def _evaluate(options: argparse.Namespace) -> None:
             for name in evaluate.metrics_of(run):
                 evaluate.evaluate(run, name)
                 print(f"{run.path.name}: {name}", flush=True)
+
+
+def _chapter(options: argparse.Namespace) -> None:
+    import html
+
+    from aelib import book, data, runs
+    from aelib.profiles import find_profile
+
+    given = {name: _value(text) for name, text in options.parameters}
+    profile = find_profile(given.get("profile", "report"))
+    _in_a_checkout()
+    if profile.garments is data.load:
+        _data(argparse.Namespace(source=None))
+    asked = ", ".join(f"{name} = {text}" for name, text in options.parameters)
+    notice = html.escape(f"This chapter alone{', with ' if asked else ''}{asked}. {profile.notice}".strip())
+    page = book.build_chapter(runs.ROOT, options.name, given, notice=notice)
+    if not (runs.ROOT / "_build" / "html" / "index.html").exists():
+        print("Its links to other chapters lead to the book, which is not built yet: `aelib book`")
+    print(f"Open {page}")
+
+
+def _value(text: str) -> Any:
+    """What papermill makes of `text`: None, whether, a number, or itself."""
+    import ast
+
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def _in_a_checkout() -> None:
+    from aelib import runs
+
+    if not (runs.ROOT / "_toc.yml").exists():
+        raise AelibError(f"{runs.ROOT} holds no _toc.yml: the book is built from a checkout of the project")
 
 
 def _verify(options: argparse.Namespace) -> None:

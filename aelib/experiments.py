@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import hashlib
 import shlex
+import symtable
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -442,9 +444,9 @@ def _as_configured(config: dict[str, Any]) -> Experiment:
 
 
 def only_known_parameters() -> None:
-    """Refuse, in a chapter, what papermill was given and the chapter's first cell does not name.
+    """Refuse, in the cell of a chapter that uses its parameters, one that this cell does not use.
 
-    Papermill would only warn, and execute the chapter as if nothing had been asked for.
+    Papermill would only warn, and Python say nothing at all, and the chapter be executed as if nothing had been asked.
 
     Raises:
         AelibError: a parameter is unknown (the nearest known one is named).
@@ -452,15 +454,35 @@ def only_known_parameters() -> None:
     from IPython import get_ipython  # type: ignore[attr-defined]
 
     def assigned(cell: str) -> list[str]:
-        nodes = [node for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
-        return [target.id for node in nodes for target in node.targets if isinstance(target, ast.Name)]
+        nodes = [node for node in ast.parse(cell).body if isinstance(node, (ast.Assign, ast.AnnAssign))]
+        targets = [target for node in nodes for target in getattr(node, "targets", [getattr(node, "target", None)])]
+        return [target.id for target in targets if isinstance(target, ast.Name)]
 
-    cells: list[str] = [*get_ipython().user_ns["In"], "", ""]  # those executed so far, from 1 on
-    if cells[2].startswith("# Parameters"):  # papermill's own
-        for name in assigned(cells[2]):
-            if name.startswith("PAPERMILL_"):  # by its --inject-paths
-                continue
-            known("parameter", name, assigned(cells[1]))
+    # What was executed so far, this cell included; of each kind the last counts, for cells may be executed again.
+    *before, here = get_ipython().user_ns["In"]
+    used = {node.id for node in ast.walk(ast.parse(here)) if isinstance(node, ast.Name)}
+    for first in reversed(range(len(before))):
+        names = assigned(before[first])
+        if "profile" in names and not before[first].startswith(PAPERMILL):
+            injected = [cell for cell in before[first + 1 :] if cell.startswith(PAPERMILL)][-1:]
+            names += [name for cell in injected for name in assigned(cell) if not name.startswith("PAPERMILL_")]
+            for name in names:
+                # What the first cell lacks was taken out of it, or misspelt there.
+                known(
+                    "parameter", name, [*dict.fromkeys(each for each in names if each in used), *_missing(here, names)]
+                )
+            return
+
+
+PAPERMILL = "# Parameters"
+"""How the cell begins that papermill adds; what it calls `PAPERMILL_…` is by its --inject-paths."""
+
+
+def _missing(cell: str, given: list[str]) -> list[str]:
+    """Names that `cell` needs and that neither it nor Python has, without those that are `given`."""
+    table = symtable.symtable(cell, "<cell>", "exec")
+    needed = {each.get_name() for each in table.get_symbols() if not each.is_assigned() and not each.is_imported()}
+    return sorted(needed - {*dir(builtins), *given})
 
 
 def configure(experiment: Experiment, **parameters) -> Experiment:

@@ -61,16 +61,22 @@ class Drawing(Figure):
     of: Sequence[Kept]
     columns: Mapping[str, list[Any]]
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        bundle = {PATHS: "\n".join(portable(each.path) for each in self.of)}
-        if not self.columns:
-            return bundle
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        for row in zip(*self.columns.values(), strict=True):
-            writer.writerow([f"{each:.6g}" if isinstance(each, (float, np.floating)) else each for each in row])
-        return bundle | {"text/csv": text.getvalue()}
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        """The drawing for the book, and its picture for Jupyter, which draws none that it does not trust."""
+        from IPython.core.pylabtools import print_figure, retina_figure
+
+        # The drawing first: a picture leaves traces in how the figure is laid out.
+        bundle = {"text/plain": "a figure", "image/svg+xml": print_figure(self, "svg")}
+        bundle["image/png"], size = retina_figure(self, base64=True)
+        bundle[PATHS] = "\n".join(portable(each.path) for each in self.of)
+        if self.columns:
+            text = io.StringIO()
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(self.columns)
+            for row in zip(*self.columns.values(), strict=True):
+                writer.writerow([f"{each:.6g}" if isinstance(each, (float, np.floating)) else each for each in row])
+            bundle["text/csv"] = text.getvalue()
+        return bundle, {"image/png": size}
 
 
 def _figure(height: float, of: Sequence[Kept], columns: Mapping[str, Iterable[Any]] | None = None) -> Drawing:

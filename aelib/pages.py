@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -19,12 +20,14 @@ import numpy as np
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from aelib import code, data, runs, verdicts
+from aelib import code, data, runs, verdicts, words
 
 
-def papermill(chapter: str, profile: str) -> str:
+def papermill(chapter: str, profile: str, parameters: Mapping[str, Any] | None = None) -> str:
     """The command that executes a chapter alone."""
-    return f"papermill book/{chapter}.ipynb out.ipynb" + (f" -p profile {profile}" if profile != "report" else "")
+    asked = ({"profile": profile} if profile != "report" else {}) | dict(parameters or {})
+    options = (f" -p {name} {shlex.quote(str(value))}" for name, value in asked.items())
+    return f"papermill book/{chapter}.ipynb out.ipynb" + "".join(options)
 
 
 def publish(notebook: NotebookNode, command: str, folder: Path, doubt: Callable[[Path], str]) -> None:
@@ -63,10 +66,42 @@ def offer(notebook: NotebookNode, source: Path, folder: Path) -> None:
     notebook.cells.append(new_markdown_cell(f'<div class="provenance">\n\n{link}\n\n</div>', id="source-notebook"))
 
 
+def stand_in(page: str, book: words.Book) -> str:
+    """A page, as MyST, in place of another: with its title, and with all that others refer to there."""
+    parts = [f"# {book.titles[page]}"]
+    for label, (name, where) in book.labels.items():
+        if where == page:
+            parts.append(
+                _STAND_INS.get(label.partition("-")[0], "({label})=\n## {name}").format(label=label, name=name)
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+_STAND_INS = {
+    "fig": "```{{figure}} _stand_in.svg\n:name: {label}\n:alt: {name}\n\n{name}\n```",
+    "tab": "```{{table}} {name}\n:name: {label}\n\n| |\n| --- |\n| |\n```",
+    "eq": "```{{math}}\n:label: {label}\n0\n```",
+}
+
+
+def lead_out(page: Path, chapter: Path, html: Path) -> None:
+    """Have the links of `page`, which is rewritten, lead to `chapter`, or else to the book that is built in `html`."""
+    here = chapter.parent.parent  # which has the pages of the book at the same places
+
+    def lead(link: re.Match[str]) -> str:
+        target = (page.parent / link[2]).resolve()
+        if target == chapter or not target.is_relative_to(here):
+            return link[0]
+        return f"{link[1]}{os.path.relpath(html / target.relative_to(here), page.parent)}"
+
+    page.write_text(re.sub(r'((?:href|action)="|url=)([\w./-]+\.html)', lead, page.read_text()))
+
+
 def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
     """Write a picture, as a vector drawing where there is one, and its numbers, which it leaves out of `content`."""
     if "image/svg+xml" in content:
         files = [path.with_suffix(".svg")]
+        content.pop("image/png", None)  # for Jupyter; it would make the book a quarter larger
         # The moment of drawing, which Matplotlib writes down, would make every build another.
         content["image/svg+xml"] = re.sub(r"<dc:date>.*?</dc:date>", "", content["image/svg+xml"])
         files[0].write_text(content["image/svg+xml"])
@@ -125,11 +160,16 @@ def _parameters(path: Path, words: str) -> str:
 
 
 def _sentence(path: Path, chapter: str, doubt: str) -> str:
+    config, _ = runs.about(path)
+    return f"{origin(path, doubt, _parameters(path, 'parameters') + ', ')}; again: `{_again(path, config, chapter)}`"
+
+
+def origin(path: Path, doubt: str, link: str = "") -> str:
+    """Where the run at `path` is from, as Markdown; `link` is said first."""
     config, provenance = runs.about(path)
     return (
-        f"`{path.name}`: {_parameters(path, 'parameters')}, seed {config.get('seed', 0)}, "
-        f"commit {_code(provenance, doubt)}, "
-        f"{provenance['training_seconds']:,.0f} s on {_machine(provenance)}; again: `{_again(path, config, chapter)}`"
+        f"`{path.name}`: {link}seed {config.get('seed', 0)}, commit {_code(provenance, doubt)}, "
+        f"{provenance['training_seconds']:,.0f} s on {_machine(provenance)}"
     )
 
 
@@ -201,7 +241,7 @@ def build_facts(
         "elsewhere": _elsewhere(now, [name for name in seconds if name != "explore"]),
         "build": _table(
             ["What", "In this build"],
-            [["Commit", _commit(now)]]
+            [["Commit", commit(now)]]
             + [["Processor", f"{now['hardware']['processor']}, {now['hardware']['cores']} cores"]]
             + [[name, version] for name, version in versions.items()],
         ),
@@ -218,7 +258,8 @@ def build_facts(
     }
 
 
-def _commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
+def commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
+    """The commit that `provenance` names, as Markdown."""
     changes = " with uncommitted changes" if provenance["uncommitted_changes"] else ""
     return f"`{(provenance['commit'] or 'unknown')[:digits]}`{changes}"
 
@@ -226,7 +267,7 @@ def _commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
 def _code(provenance: Mapping[str, Any], doubt: str) -> str:
     """The commit that a run is of, or those that the trials of a study are of, and what is to be said about it."""
     commits = [{**provenance, "commit": each} for each in provenance.get("commits", [])] or [dict(provenance)]
-    said = ", ".join(_commit(each, 8) for each in commits)
+    said = ", ".join(commit(each, 8) for each in commits)
     return said + (f" (**{doubt}**)" if doubt == code.STALE else f" ({doubt})" if doubt else "")
 
 
@@ -248,7 +289,7 @@ def costs(record: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
-            f"{_commit(about)}, {about['finished'][:10]}; trainings run in {precision} there. "
+            f"{commit(about)}, {about['finished'][:10]}; trainings run in {precision} there. "
             f"Products of large matrices reach {ceilings[quickest]:,.0f} GFLOP/s in {quickest}; the last column is the "
             "share of that.",
             "",
@@ -280,7 +321,7 @@ def costs_on_a_gpu(record: Mapping[str, Any], processor: Mapping[str, Any]) -> s
         processor: what `benchmarks/losses.py` has found on a processor.
     """
     about, ceilings, rows = record["provenance"], record["ceilings"], []
-    earlier = _commit({**about, "commit": record["commits"]["ways"]}, 8)
+    earlier = commit({**about, "commit": record["commits"]["ways"]}, 8)
     for name, way in record["ways"].items():
         seconds, step = way["epoch_seconds"], way["step"]
         # The least that 200 steps take: their bytes or their operations, whichever takes longer.
@@ -304,7 +345,7 @@ def costs_on_a_gpu(record: Mapping[str, Any], processor: Mapping[str, Any]) -> s
         [
             f"On one {record['card']['name']} and {record['card']['cores']} cores, with PyTorch "
             f"{about['versions']['torch']}, {about['finished'][:10]}, epochs at commit "
-            f"{earlier} and the rest at {_commit(about, 8)}: epochs of the report, of 51,200 images, with validation.",
+            f"{earlier} and the rest at {commit(about, 8)}: epochs of the report, of 51,200 images, with validation.",
             "",
             "```{table} The same on a GPU: seconds of an epoch in the tutorial's way and in ours; and as a share of "
             "our epoch what its steps take at least, at the speed of a large copy, were each operation a kernel.",
@@ -345,7 +386,7 @@ def growth(record: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"Measured on {about['hardware']['processor']} with {about['hardware']['cores']} cores at commit "
-            f"{_commit(about)}, {about['finished'][:10]}.",
+            f"{commit(about)}, {about['finished'][:10]}.",
             "",
             "```{table} What grows, and how: the largest measurement over the smallest.",
             ":name: tab-x-growth",

@@ -1,20 +1,28 @@
-"""Rows → MyST tables, as text that a chapter shows with `IPython.display.Markdown`."""
+"""Rows → tables, which the book shows as MyST and Jupyter as HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from aelib import words
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
 
 
-def myst_table(
-    name: str, caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False
-) -> str:
+class Table:
     """A numbered table that prose refers to as `name`; the first column is text, the others numbers unless `text`."""
-    lines = [header, [":--", *[":--" if text else "--:"] * (len(header) - 1)], *rows]
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"```{{table}} {caption}\n:name: {name}\n\n{body}\n```\n"
+
+    def __init__(
+        self, name: str, caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False
+    ) -> None:
+        lines = [header, [":--", *[":--" if text else "--:"] * (len(header) - 1)], *rows]
+        body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        self.myst = f"```{{table}} {caption}\n:name: {name}\n\n{body}\n```\n"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        shown = words.words(self.myst, words.book())
+        return {"text/markdown": self.myst, "text/html": words.html(shown), "text/plain": shown}
 
 
 def number(value: float | None) -> str:

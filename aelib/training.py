@@ -31,8 +31,9 @@ from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.tuner import Tuner
 from torch import Tensor
+from tqdm import tqdm
 
-from aelib import checkpoints, code, cores, runs
+from aelib import checkpoints, code, cores, progress, runs
 from aelib.data import Batches, GarmentLoaders, epoch_seed
 from aelib.errors import AelibError, known
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
@@ -471,6 +472,7 @@ class _Recorder(Checkpoint):
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
         self.curve: LearningRateCurve | None = None
+        self.bar: tqdm | None = None
         self._started = 0.0
         self._saved = float("-inf")
 
@@ -495,6 +497,9 @@ class _Recorder(Checkpoint):
         if done or now - self._saved >= SAVE_EVERY:
             trainer.save_checkpoint(self.path)
             self._saved = time.perf_counter()
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"validation loss {row['validation_loss']:.5f}", refresh=False)
+            self.bar.update()
         if self.watch:
             self.watch(self.rows, self.seconds)
 
@@ -551,7 +556,7 @@ def _trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
         plugins=[_PlainCheckpoints()],
         logger=False,
         enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=False,
         num_sanity_val_steps=0,
         **options,
     )
@@ -725,7 +730,9 @@ def _fit(
         module.learning_rate = recorder.curve.suggestion
     if not finished:
         try:
-            trainer.fit(module, *loaders, ckpt_path=path if path.exists() else None)
+            with progress.bar(config.max_epochs, len(recorder.rows)) as bar:
+                recorder.bar = bar
+                trainer.fit(module, *loaders, ckpt_path=path if path.exists() else None)
         except SystemExit:
             # Lightning turns Ctrl-C into an exit; a SIGTERM stays one.
             if trainer.interrupted:

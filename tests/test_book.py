@@ -353,16 +353,16 @@ def test_chapters_are_thin_and_stored_without_outputs(path):
 @pytest.mark.parametrize(
     ("parameter", "words"),
     [
-        (["latent_dim", "0"], "AelibError: latent_dim must be a whole number of at least 1, not 0"),
-        (["profile", "nonsense"], "AelibError: profile must be one of report, quick, smoke, not 'nonsense'"),
+        (["latent_dim", "0"], "latent_dim must be a whole number of at least 1, not 0"),
+        (["profile", "nonsense"], "profile must be one of report, quick, smoke, not 'nonsense'"),
         (
             ["latent_dmi", "16"],
-            "AelibError: parameter must be one of profile, seed, config, latent_dim, linear_units, instance_norm, "
+            "parameter must be one of profile, seed, config, latent_dim, linear_units, instance_norm, "
             "optimizer, learning_rate, weight_decay, not 'latent_dmi'; did you mean 'latent_dim'?",
         ),
         (
             ["latent_dim", "__import__('os').mkdir('owned')"],
-            """AelibError: latent_dim must be a whole number of at least 1, not "__import__('os').mkdir('owned')\"""",
+            """latent_dim must be a whole number of at least 1, not "__import__('os').mkdir('owned')\"""",
         ),
     ],
 )
@@ -371,12 +371,13 @@ def test_papermill_with_a_wrong_value_ends_with_one_line(parameter, words, tmp_p
     command = [papermill, "book/01_convolutional.ipynb", tmp_path / "out.ipynb", "-p", *parameter]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode != 0
-    assert done.stderr.strip().splitlines()[-1] == words
+    assert done.stderr.strip().splitlines()[-1] == f"aelib: {words}"
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists(), "nothing was trained"
     assert not (ROOT / "owned").exists(), "a value that looks like code is not run"
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
     failed = next(out for cell in cells for out in cell.get("outputs", []) if out.output_type == "error")
-    assert json.dumps(failed.traceback) == json.dumps([words])
+    assert json.dumps(failed.traceback) == json.dumps([f"AelibError: {words}"])
 
 
 def test_a_relative_folder_is_the_one_that_was_meant(tmp_path, monkeypatch):
@@ -388,5 +389,33 @@ def test_a_relative_folder_is_the_one_that_was_meant(tmp_path, monkeypatch):
     monkeypatch.setenv("AELIB_RESULTS", "mine")
     monkeypatch.setenv("AELIB_DATA", "images")
     executed = tmp_path / "executed.ipynb"
-    book._execute(tmp_path / "project", "chapter", executed, {}, [])
+    book._execute(tmp_path / "project", "chapter", executed, {}, {}, [])
     assert f"{tmp_path / 'mine'} {tmp_path / 'images'}" in executed.read_text()
+
+
+def test_a_chapter_alone_is_a_page_whose_links_lead_to_the_book(built_book):
+    """Of other parameters, and with the numbers that the book has."""
+    cells = read(built_book)
+    cells[0].source += "\n\n{doc}`intro`, {numref}`fig-a`, {numref}`fig-b`, [a file](../_config.yml)"
+    write(built_book, cells)
+    second = [new_markdown_cell("# Other"), *cells[1:3], cells[3].copy()]
+    second[-1].metadata["mystnb"] = {"figure": {"name": "fig-b", "caption": "B."}, "image": {"alt": "B."}}
+    write(built_book, second, "other")
+    chapters = [{"file": "book/other"}, {"file": "book/chapter"}]
+    (built_book / "_toc.yml").write_text(
+        yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": chapters})
+    )
+    page = book.build_chapter(built_book, "chapter", {"profile": "smoke"}, notice="Alone, with profile = smoke")
+    assert page.is_relative_to(built_book / "_build/chapters")
+    html = page.read_text()
+    assert "seen: smoke" in html
+    assert "Alone, with profile = smoke" in html
+    assert re.search(r'href="#fig-a"><span class="std std-numref">Fig. 2</span>', html)
+    for target in ("intro.html", "other.html#fig-b"):
+        link = f"../../../../html/book/{target}"
+        assert f'href="{link}"' in html
+        assert (page.parent / link.partition("#")[0]).parent.resolve() == built_book / "_build/html/book"
+    assert 'src="../_images/' in html
+    assert [each.name for each in (page.parent).glob("*.html")] == [page.name]
+    with pytest.raises(AelibError, match="chapter must be one of other, chapter, not 'chaptr'; did you mean 'chapter'"):
+        book.build_chapter(built_book, "chaptr", {}, notice="")

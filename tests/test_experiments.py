@@ -244,10 +244,23 @@ def test_the_choice_of_a_study_goes_into_every_experiment_that_has_it(tmp_path, 
         experiments.obtain("convolutional", profile="smoke", config="studie", folder=tmp_path)
 
 
-def test_papermill_may_tell_a_chapter_where_it_stands(monkeypatch):
-    cells = ["", "profile = 'report'", "# Parameters\nPAPERMILL_INPUT_PATH = 'a'\nPAPERMILL_OUTPUT_PATH = 'b'\n"]
+def test_the_parameters_of_a_chapter_are_those_that_its_setup_uses(monkeypatch):
+    """Whether papermill gave them or the first cell names them, and however often cells were executed before."""
+    setup = "import x\nx.only_known_parameters()\nrun = x.obtain(profile, beta=beta)"
+    cells = ["", "profile: str = 'report'\nbeta = 2", setup]
     monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"In": cells}))
     experiments.only_known_parameters()
+    cells[2:2] = ["# Parameters\nPAPERMILL_INPUT_PATH = 'a'\nPAPERMILL_OUTPUT_PATH = 'b'\nbeta = 4\n"]
+    experiments.only_known_parameters()
     cells[2] += "profiel = 'smoke'\n"
-    with pytest.raises(AelibError, match="parameter must be one of profile, not 'profiel'"):
+    wrong = "parameter must be one of profile, beta, not 'profiel'; did you mean 'profile'"
+    with pytest.raises(AelibError, match=wrong):
         experiments.only_known_parameters()
+    for mistyped in ("profile = 'report'\nbetta = 2", "profile = 'report'\nbeta = 2\nbetta: float = 4"):
+        cells[:] = ["", "profile = 'report'\nbeta = 2", setup, "1 + 1", mistyped, setup]
+        with pytest.raises(AelibError, match="must be one of profile, beta, not 'betta'; did you mean 'beta'"):
+            experiments.only_known_parameters()
+        cells += ["profile = 'report'\nbeta = 4", "other = 2", setup]  # mended
+        experiments.only_known_parameters()
+    cells[:] = ["", setup]  # the first cell was not executed: Python says so
+    experiments.only_known_parameters()

@@ -806,7 +806,7 @@ def test_wrong_parameters_by_papermill(tmp_path):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode != 0
         name = "parameter" if parameter[0] == "latent" else parameter[0]
-        assert done.stderr.strip().splitlines()[-1].startswith(f"AelibError: {name} must be"), done.stderr
+        assert done.stderr.strip().splitlines()[-1].startswith(f"aelib: {name} must be"), done.stderr
         assert not (tmp_path / "results").exists()
 
     check()

@@ -1,7 +1,9 @@
 """Figures and tables: what they show, and that they are the same each time."""
 
+import base64
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from aelib import figures, report, runs, tables
 from aelib.data import CLASSES
@@ -28,6 +31,10 @@ def svg(figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
+
+
+def undated(drawing: str) -> str:
+    return re.sub("<dc:date>.*?</dc:date>", "", drawing)
 
 
 def all_figures(of):
@@ -59,12 +66,10 @@ def all_figures(of):
     yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), of=of)
 
 
-def test_every_figure_carries_the_notice_of_its_profile_and_names_its_runs():
+def test_every_figure_carries_the_notice_of_its_profile():
     for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
         drawn = list(all_figures(of))
         assert [figure.get_suptitle() for figure in drawn] == [notice] * 16
-        paths = "\n".join(runs.portable(each.path) for each in of)
-        assert [figure._repr_mimebundle_()[runs.PATHS] for figure in drawn] == [paths] * 16
 
 
 def test_a_figure_is_the_same_file_each_time():
@@ -88,8 +93,17 @@ def test_the_architecture_names_every_shape_twice():
     assert "code\n12" in texts
 
 
-def test_a_figure_gives_its_numbers():
-    bundles = [each._repr_mimebundle_() for each in all_figures(REPORT)]
+def test_a_figure_gives_its_runs_its_numbers_and_itself_twice():
+    from IPython.core.pylabtools import print_figure
+
+    drawn = list(all_figures(REPORT))
+    alone = [undated(print_figure(each, "svg")) for each in all_figures(REPORT)]
+    bundles, sizes = zip(*[each._repr_mimebundle_() for each in drawn], strict=True)
+    for bundle, size, figure, drawing in zip(bundles, sizes, drawn, alone, strict=True):
+        assert undated(bundle["image/svg+xml"]) == drawing
+        picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+        assert picture.width // 2 == size["image/png"]["width"]
+        assert bundle[runs.PATHS] == "\n".join(runs.portable(each.path) for each in figure.of)
     assert sum("text/csv" in bundle for bundle in bundles) == 11, "all but four of images, and one for no notebook"
     lines = bundles[3]["text/csv"].splitlines()
     assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
@@ -145,8 +159,12 @@ def test_a_comparison_has_the_reports_number_ours_and_the_difference():
 
 
 def test_a_table_is_numbered_and_named():
-    text = tables.myst_table("tab-x", "Caption.", ["", "Ours"], [("a", "1")])
-    assert text == "```{table} Caption.\n:name: tab-x\n\n|  | Ours |\n| :-- | --: |\n| a | 1 |\n```\n"
+    table = tables.Table("tab-r2", "Caption.", ["", "Ours"], [("a", "**1**")])
+    shown = table._repr_mimebundle_()
+    text = "```{table} Caption.\n:name: tab-r2\n\n|  | Ours |\n| :-- | --: |\n| a | **1** |\n```\n"
+    assert shown["text/markdown"] == text
+    assert shown["text/html"].startswith("<p><strong>Table 3.</strong> Caption.</p>\n<table>\n")
+    assert '<td style="text-align:right"><strong>1</strong></td>' in shown["text/html"]
 
 
 def test_the_pareto_front_is_what_nothing_beats():

@@ -2,11 +2,13 @@
 
 import functools
 import http.server
+import re
 import threading
 
 import pytest
 from conftest import ROOT
 
+from aelib import words
 from aelib.pages import POLICY
 
 AXE = (ROOT / "tests/axe-core/axe.min.js").read_text()
@@ -143,3 +145,21 @@ def test_nothing_is_cut_off_on_paper(chromium, html):
 
 def _elsewhere(url: str) -> bool:
     return not url.startswith(("file:", "data:", "blob:"))
+
+
+def test_jupyter_calls_everything_as_the_book_does(html):
+    """Figures, tables and equations have the numbers that chapters have in Jupyter, and citations their words."""
+    book = words.book()
+    for label, (name, page) in book.labels.items():
+        text = (html / "book" / f"{page}.html").read_text()
+        if label.startswith("eq-"):
+            assert f'id="equation-{label}"' in text
+            assert name in re.findall(rf'id="equation-{label}">.*?class="eqno">(\(\d+\))', text, re.S)
+        elif label.startswith(("fig-", "tab-")):
+            assert name == re.findall(rf'id="{label}">.*?class="caption-number">([^<]*?) ?<', text, re.S)[0]
+    cited = set()
+    for page in (html / "book").glob("*.html"):
+        for link in re.findall(r'href="references\.html#[^"]*" title="[^"]*">(.*?)</a>', page.read_text()):
+            cited.add(re.sub("</?em>", "*", link).replace("\N{NO-BREAK SPACE}", " "))
+    assert cited <= {*book.cited.values()}
+    assert len(cited) > 10
