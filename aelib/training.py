@@ -10,10 +10,8 @@ import contextlib
 import ctypes
 import io
 import logging
-import os
 import platform
 import resource
-import shutil
 import sys
 import time
 import warnings
@@ -27,12 +25,13 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.tuner import Tuner
 from torch import Tensor
 
-from aelib import checkpoints, code, cores
+from aelib import checkpoints, code, compilation, cores
 from aelib.data import Batches, GarmentLoaders, epoch_seed
 from aelib.errors import AelibError
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
@@ -79,7 +78,7 @@ def _on_the_processor(steps: int) -> Engine:
     # comes with SSE4a, twice; with that of Intel they take twice as long, and emulated far longer.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     bf16 = bool(capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and capabilities.get("sse4a")))
-    return Engine("cpu", bf16, steps >= COMPILE_FROM_STEPS and _has_compiler())
+    return Engine("cpu", bf16, steps >= COMPILE_FROM_STEPS and compilation.works())
 
 
 def same_engine(kept: Mapping[str, Any]) -> Engine | None:
@@ -104,17 +103,6 @@ def _gpu_has_room() -> bool:
     if free < GPU_NEEDS:
         print(f"aelib: the GPU has {free / 2**20:,.0f} MiB free, too few: training on the processor", file=sys.stderr)
     return free >= GPU_NEEDS
-
-
-@cache
-def _has_compiler() -> bool:
-    """Whether torch.compile finds the C++ compiler it needs; says so, once, where it does not."""
-    if platform.system() != "Linux":
-        return False  # not tried there
-    found = shutil.which(os.environ.get("CXX", "g++")) is not None
-    if not found:
-        print("aelib: no C++ compiler here: training without torch.compile, up to 1.6 times as long", file=sys.stderr)
-    return found
 
 
 @cache
@@ -531,13 +519,26 @@ def _trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
         accelerator="gpu" if engine.device == "cuda" else engine.device,
         devices=1,
         default_root_dir=folder,
-        plugins=[_PlainCheckpoints()],
+        # One process, on a cluster as well: from its variables Lightning would make this one of many, and take over its
+        # signals.
+        plugins=[_PlainCheckpoints(), LightningEnvironment()],
         logger=False,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
         num_sanity_val_steps=0,
         **options,
     )
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit; here it stays what it is, and so does the exit that a SIGTERM asks for."""
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def find_learning_rate(
@@ -554,7 +555,8 @@ def find_learning_rate(
     module = _Training(model, config, replace(engine, compiled=False), seed)
     trainer = _trainer(folder, engine, max_epochs=-1, callbacks=[])
     # The finder draws its progress bar come what may; it belongs in a terminal only.
-    with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
+    quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
+    with quiet, _interruptible():
         finder = Tuner(trainer).lr_find(module, data.train_dataloader(), data.val_dataloader(), update_attr=False)
     assert finder is not None
     rates, losses = np.array(finder.results["lr"]), np.array(finder.results["loss"])
@@ -621,30 +623,27 @@ def fit(
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
+        compilation.mend()
+    begin = {name: value.clone() for name, value in model.state_dict().items()} if engine.compiled else {}
     before, share = torch.get_num_threads(), _Share(threads, engine.compiled)
+    options: dict[str, Any] = {"seed": seed, "folder": folder, "picture": picture, "watch": watch, "origin": origin}
     try:
         with _arithmetic(engine):
-            return _fit(
-                model,
-                data,
-                config,
-                engine,
-                share,
-                seed=seed,
-                folder=folder,
-                picture=picture,
-                watch=watch,
-                origin=origin,
-            )
+            return _fit(model, data, config, engine, share, **options)
     except RuntimeError as error:
-        if engine.device == "cpu" or not out_of_memory(error):
+        if engine.compiled:
+            engine = replace(engine, compiled=compilation.again(error))
+        elif engine.device == "cpu" or not out_of_memory(error):
             raise
-        raise OutOfMemory(
-            "the memory of the GPU is full: free it, or train on the processor, with CUDA_VISIBLE_DEVICES= before the "
-            "command; what is done is kept"
-        ) from error
+        else:
+            raise OutOfMemory(
+                "the memory of the GPU is full: free it, or train on the processor, with CUDA_VISIBLE_DEVICES= before "
+                "the command; what is done is kept"
+            ) from error
     finally:
         torch.set_num_threads(before)
+    model.load_state_dict(begin)
+    return fit(model, data, config, threads=threads, engine=engine, **options)
 
 
 @contextlib.contextmanager
@@ -705,13 +704,8 @@ def _fit(
     if recorder.curve:
         module.learning_rate = recorder.curve.suggestion
     if not finished:
-        try:
+        with _interruptible():
             trainer.fit(module, *loaders, ckpt_path=path if path.exists() else None)
-        except SystemExit:
-            # Lightning turns Ctrl-C into an exit; a SIGTERM stays one.
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
     last = recorder.rows[-1]
     if not np.isfinite(last["validation_loss"]):
         raise Diverged(

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -69,8 +70,8 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def strike(start, outcome, reset) -> int:
-    """Stop a command `TIMES` times, each at a random moment of its work; it always ends with the same outcome.
+def strike(start, outcome, reset, times=TIMES) -> int:
+    """Stop a command so many times, each at a random moment of its work; it always ends with the same outcome.
 
     Args:
         start: starts a `program`.
@@ -100,7 +101,7 @@ def strike(start, outcome, reset) -> int:
     expected = outcome()
     reset()
     moments, hits = random.Random(0), 0
-    while hits < TIMES:
+    while hits < times:
         # From a moment on in which the command has taken over from the program that starts it.
         _, status, errors = run(0.02 + moments.uniform(0, took), SIGNALS[hits % len(SIGNALS)])
         assert "Traceback" not in errors, errors
@@ -137,6 +138,58 @@ def test_a_training_that_is_killed(python, tmp_path):
     results = tmp_path / "results"
     hits = strike(lambda: python(TRAIN), lambda: digests(results), lambda: shutil.rmtree(results))
     tried("A training is killed", HOW, hits, SAME)
+
+
+COMPILED = """
+import os
+from aelib import experiments, training
+from test_training import SHALLOW
+training.COMPILE_FROM_STEPS = 1
+chosen = experiments.EXPERIMENTS["convolutional"]
+experiments.EXPERIMENTS["convolutional"] = chosen.with_choice(SHALLOW, chosen.training)
+"""
+
+
+@pytest.mark.skipif("AELIB_FAULTS" not in os.environ, reason="minutes of compilation: make faults")
+def test_a_compiled_training_that_is_killed(python, tmp_path, monkeypatch):
+    """With all that it has started, as Ctrl-C does in a terminal; of the compiler's cache nothing is known before."""
+    results, cache = tmp_path / "results", tmp_path / "compiled"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    monkeypatch.setenv("LOGNAME", f"aelib-{os.getpid()}")  # the compiler's headers are kept by that name
+    headers = Path(tempfile.gettempdir(), f"torchinductor_aelib-{os.getpid()}")
+    command = program("train", "convolutional", "--profile", "smoke", before=f"{tiny.BEGIN}{COMPILED}os.setpgid(0, 0)")
+
+    def start():
+        process = python(command)
+        process.whole_group = True
+        return process
+
+    def outcome():
+        (path,) = (results / "smoke").glob("convolutional-*/provenance.json")
+        assert json.loads(path.read_text())["engine"]["compiled"]
+        return digests(results)
+
+    def reset():
+        for folder in (results, cache, headers):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    try:
+        hits = strike(start, outcome, reset, times=min(TIMES, 6))
+    finally:
+        shutil.rmtree(headers, ignore_errors=True)
+    tried("A compiled training is killed", f"{HOW}, most while it compiles, the compiler with it", hits, SAME)
+
+
+def test_a_task_of_a_cluster(python, tmp_path, all_tiny):
+    """Four tasks of a job of SLURM's, as `srun` starts them: workers of one study."""
+    variables = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "study", "SLURM_NODEID": "0"}
+    tasks = [python(STUDY, **variables, SLURM_PROCID=str(n), SLURM_LOCALID=str(n)) for n in range(4)]
+    outputs = [task.communicate() for task in tasks]
+    assert [task.returncode for task in tasks] == [0] * 4, [errors for _, errors in outputs]
+    said = "".join(errors for _, errors in outputs)
+    assert [said.count(f"trial {number} completed") for number in range(4)] == [1] * 4
+    assert len({output for output, _ in outputs}) == 1
+    tried("A cluster's variables are set", "SLURM's, four tasks", 1, "four workers of one study; each trial once")
 
 
 def test_an_evaluation_that_is_killed(python, tmp_path, all_tiny):
