@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -67,6 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
     # A terminated training ends as an interrupted one does, with its last epoch on disk.
     signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _raise_again
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever letters a terminal lacks
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
     try:
         options.action(options)
         sys.stdout.flush()
@@ -82,6 +88,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"aelib: {error.filename} cannot be used ({error.strerror}): let this user use it", file=sys.stderr)
+        return 1
+    except (OSError, UnicodeError) as error:  # the machine's: no more files, no temporary folder, no UTF-8
+        if options.debug:
+            raise
+        mend = "set PYTHONUTF8=1" if isinstance(error, UnicodeError) else "`aelib --debug` shows where"
+        print(f"aelib: this machine refuses something: {error}: {mend}".replace("\n", " "), file=sys.stderr)
         return 1
     except (KeyboardInterrupt, _Terminated) as end:
         print("aelib: interrupted; what was under way goes on from its last epoch next time", file=sys.stderr)

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ import safetensors.torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from aelib.errors import AelibError
+from aelib.errors import AelibError, at_home
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout that aelib runs from, where it runs from one."""
@@ -49,7 +50,7 @@ PATHS = "text/x-aelib-runs"
 def results_folder() -> Path:
     """Where runs are kept: `$AELIB_RESULTS`, else `results/` in the checkout, else `results/` here."""
     if given := os.environ.get("AELIB_RESULTS"):
-        return Path(given).expanduser()
+        return at_home(given, "AELIB_RESULTS")
     return (ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()) / "results"
 
 
@@ -159,7 +160,7 @@ def load(path: Path) -> Run:
 
 def about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and provenance of the run or study at `path`, without its weights, and unverified."""
-    return json.loads((path / "config.json").read_text()), json.loads((path / "provenance.json").read_text())
+    return json.loads((path / "config.json").read_bytes()), json.loads((path / "provenance.json").read_bytes())
 
 
 def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
@@ -222,6 +223,7 @@ def _read_checksums(path: Path) -> dict[str, str]:
 
 
 _UNWRITABLE = {errno.ENOSPC, errno.EEXIST, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -234,6 +236,11 @@ def unwritable_explained(folder: Path, otherwise: str = "name another folder in 
     try:
         yield
     except OSError as error:
+        if error.errno in _UNLOCKABLE:
+            raise AelibError(
+                f"nothing can be locked in {folder} ({error.strerror}), as on some disks of a network: {otherwise}, "
+                "on a disk of this machine; what is done is kept"
+            ) from error
         # A file elsewhere, a compiler's for instance, is not ours to explain.
         ours = error.filename is None or Path(str(error.filename)).is_relative_to(folder)
         if error.errno not in _UNWRITABLE or not ours:
@@ -332,18 +339,36 @@ def provenance() -> dict[str, Any]:
 
 def commit() -> dict[str, Any]:
     """The commit that is checked out, and whether `aelib` differs from it; to be asked before work that takes long."""
-    changes = _git("status", "--porcelain", "--", "aelib")
-    return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": None if changes is None else bool(changes)}
+    changes, head = _git("status", "--porcelain", "--", "aelib"), _git("rev-parse", "HEAD", said=True)
+    return {"commit": head, "uncommitted_changes": None if changes is None else bool(changes)}
 
 
-def _git(*command: str) -> str | None:
+_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+"""What git sets, in a hook for instance, to mean one repository, which need not be this one."""
+
+
+def _git(*command: str, said: bool = False) -> str | None:
+    """What git answers about the checkout; None where it does not, with a line that says why if it is to be `said`."""
     if not (ROOT / ".git").exists():
         return None  # installed, perhaps inside another project's repository
+    # Where the repository is broken, the one that it lies in is not meant.
+    environment = {name: value for name, value in os.environ.items() if name not in _ANOTHER}
+    environment |= {"GIT_CEILING_DIRECTORIES": str(ROOT.parent), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    run = ["git", *command]
     try:
-        answer = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        answer = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        if said:
+            why = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
+            mend = f"; if you trust it: git config --global --add safe.directory {ROOT}" if "dubious" in why else ""
+            _say_once(f"aelib: the commit is not recorded, for git does not tell it ({why}){mend}")
         return None
     return answer.stdout.strip()
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _processor() -> str:
