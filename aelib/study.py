@@ -413,12 +413,16 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
     began, before, reported = time.perf_counter(), 0.0, len(_record(trial).intermediate_values)
     resumed = (folder / "checkpoint").exists()
     origin = _origin(model, settings)
-    if (reported or resumed) and not code.alike(_record(trial).user_attrs.get("code"), origin):
-        _say(f"trial {trial.number} was begun by code that trains otherwise: another takes its place")
+    facts = _record(trial).user_attrs
+    same = code.alike(facts.get("code"), origin)
+    if (reported or resumed) and not (same and facts.get("torch", torch.__version__) == torch.__version__):
+        how = "another version of torch" if same else "code that trains otherwise"
+        _say(f"trial {trial.number} was begun by {how}: another takes its place")
         _give_up(study, trial)
         shutil.rmtree(folder)
         return
     trial.set_user_attr("code", origin)
+    trial.set_user_attr("torch", torch.__version__)
     seen: list[dict[str, float]] = []
 
     def watch(rows: list[dict[str, float]], seconds: list[float]) -> None:

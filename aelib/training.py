@@ -472,7 +472,8 @@ class _Recorder(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         names = ("rows", "seconds", "pictures", "best_epoch", "best_weights", "code")
         curve = vars(self.curve) if self.curve else None
-        return {name: getattr(self, name) for name in names} | {"curve": curve, "threads": self.share.threads}
+        others = {"curve": curve, "threads": self.share.threads, "torch": torch.__version__}
+        return {name: getattr(self, name) for name in names} | others
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         curve = state_dict["curve"]
@@ -724,9 +725,11 @@ def _discard_other_codes(path: Path, recorder: _Recorder) -> None:
     """Remove the checkpoint of a training that was begun by code that trains otherwise than that of `recorder`."""
     if not recorder.code or not path.exists():
         return
-    kept = checkpoints.load(path)["callbacks"][recorder.state_key].get("code")
-    if not code.alike(kept, recorder.code):
+    state = checkpoints.load(path)["callbacks"][recorder.state_key]
+    kept, version = state.get("code"), state.get("torch", torch.__version__)  # an older version of aelib kept none
+    if version != torch.__version__ or not code.alike(kept, recorder.code):
         why = code.STALE if kept else code.UNRECORDED
+        why = f"begun with torch {version}, here is {torch.__version__}" if version != torch.__version__ else why
         print(f"aelib: the checkpoint {path} is not gone on from ({why}): training from the start", file=sys.stderr)
         path.unlink()
 

@@ -486,7 +486,8 @@ def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_
     assert outcome(published.trials) == outcome(records)
 
 
-def test_a_trial_that_other_code_began_is_begun_again(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("other", ["code that trains otherwise", "another version of torch"])
+def test_a_trial_that_other_code_began_is_begun_again(other, tmp_path, monkeypatch, capsys):
     """What that code has reported does not count, neither does its checkpoint."""
     plan, fit = Plan("smoke", folder=tmp_path), training.fit
 
@@ -499,12 +500,15 @@ def test_a_trial_that_other_code_began_is_begun_again(tmp_path, monkeypatch, cap
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", killed)
-        patch.setattr(study, "_origin", lambda *_: {"digest": "other", "probe": {"loss": 2.0}})
+        if "torch" in other:
+            patch.setattr(study.torch, "__version__", "2.0.0")
+        else:
+            patch.setattr(study, "_origin", lambda *_: {"digest": "other", "probe": {"loss": 2.0}})
         with pytest.raises(KeyboardInterrupt):
             study.obtain(plan)
     assert list(plan.workspace.glob("trial-0-*/checkpoint"))
     found = study.obtain(plan)
-    assert "trial 0 was begun by code that trains otherwise" in capsys.readouterr().err
+    assert f"trial 0 was begun by {other}: another takes its place" in capsys.readouterr().err
     assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
     assert [len(each.intermediate_values) for each in found.trials] == [3] * 4
     assert not list(tmp_path.glob("**/trial-*"))
