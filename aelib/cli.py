@@ -20,7 +20,7 @@ from aelib.errors import AelibError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 1 for a fault, 2 for a wrong call, 130 when interrupted."""
+    """Run one command; returns the exit status: 0, 1 for a fault, 2 for a wrong call, 130 or 143 when stopped."""
     parser = argparse.ArgumentParser(prog="aelib", description="Autoencoders on FashionMNIST, reproduced.")
     parser.add_argument("--version", action="version", version=f"aelib {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -102,11 +102,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = parser.parse_args(arguments)
     # A terminated training ends as an interrupted one does, with its last epoch on disk.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _raise_again
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        with contextlib.suppress(OSError):  # it is no longer the file that Python took it for
-            sys.stdout.reconfigure(errors="replace")  # a terminal that does not know σ gets a question mark
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that does not know σ gets a question mark
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors="replace")
     try:
         options.action(options)
         sys.stdout.flush()
@@ -123,10 +124,24 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"aelib: {error.filename} cannot be used ({error.strerror}): let this user use it", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (OSError, UnicodeError) as error:  # the machine's: no more files, no temporary folder, no UTF-8
+        if options.debug:
+            raise
+        mend = "set PYTHONUTF8=1" if isinstance(error, UnicodeError) else "`aelib --debug` shows where"
+        print(f"aelib: this machine refuses something: {error}: {mend}".replace("\n", " "), file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, _Terminated) as end:
         print("aelib: interrupted; what was under way goes on from its last epoch next time", file=sys.stderr)
-        return 130
+        return 130 if isinstance(end, KeyboardInterrupt) else 143
     return 0
+
+
+class _Terminated(SystemExit):
+    """A SIGTERM; code that is not ours takes it for the exit that it is."""
+
+
+def _terminate(*_: Any) -> None:
+    raise _Terminated(143)
 
 
 def _raise_again(lost: Any) -> None:

@@ -42,7 +42,7 @@ def say(what: str, why: str, mend: str) -> None:
 @cache
 def digest() -> str:
     """SHA-256, in hexadecimal, of the decisive code without its docstrings, comments and layout."""
-    return hashlib.sha256("\0".join(bare(path.read_text()) for path in _files()).encode()).hexdigest()
+    return hashlib.sha256("\0".join(bare(path.read_text(encoding="utf-8")) for path in _files()).encode()).hexdigest()
 
 
 def _files() -> Iterator[Path]:

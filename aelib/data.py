@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from aelib.errors import AelibError
+from aelib.errors import AelibError, at_home
 
 CLASSES = (
     "T-shirt",
@@ -84,14 +84,14 @@ class Garments:
 def cache_folder() -> Path:
     """Where the verified files are kept: `$AELIB_DATA`, or `aelib/fashion-mnist` in the user's cache."""
     if given := os.environ.get("AELIB_DATA"):
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "aelib" / "fashion-mnist"
+        return at_home(given, "AELIB_DATA")
+    return at_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "AELIB_DATA") / "aelib" / "fashion-mnist"
 
 
 def fetch(source: Path | None = None) -> tuple[Path, str]:
     """Find FashionMNIST or fetch it into the cache.
 
-    Tried in order: `source` (alone, if given), the cache, an installed Debian or Ubuntu package, torchvision's
+    Tried in order: `source` (alone, if given), the cache (plain or .gz), an installed Debian package, torchvision's
     download, `apt-get download`. Every file is verified before it takes its place, and takes it in one step.
 
     Args:
@@ -114,7 +114,9 @@ def fetch(source: Path | None = None) -> tuple[Path, str]:
             return target, "cache"
         if any((target / name).exists() for name in rotten):
             print(f"aelib: {target / rotten[0]} is missing, truncated or altered; fetching again", file=sys.stderr)
+    packed = any((target / f"{name}.gz").exists() for name in FILES)
     ways: dict[str, Callable[[Path], Path]] = {
+        **({f".gz files in {target}": lambda _: target} if packed else {}),
         "Debian package": lambda _: Path("/") / DEBIAN_FOLDER,
         "torchvision": _torchvision_download,
         "apt-get": _apt_download,

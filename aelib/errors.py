@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeGuard
 
 
@@ -26,6 +27,14 @@ def known(what: str, name: object, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), choices, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise AelibError(f"{what} must be one of {', '.join(choices)}, not {name!r}{hint}")
+
+
+def at_home(path: str, variable: str) -> Path:
+    """`path` with the user's home folder in place of `~`; where there is none, an error that names `variable`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # HOME is not set, and the system has no entry for this user
+        raise AelibError(f"there is no home folder for {path}: name a folder in {variable}") from error
 
 
 def is_int(value: object) -> TypeGuard[int]:

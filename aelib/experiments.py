@@ -6,7 +6,6 @@ import ast
 import builtins
 import contextlib
 import hashlib
-import shlex
 import symtable
 import sys
 import tempfile
@@ -402,17 +401,9 @@ def command(path: Path) -> str:
         if plain({part: asdict(getattr(experiment, part)) for part in ("model", "training")}).items() <= config.items():
             return f"aelib train {name}{choice} --again{runs.options(profile, config['seed'])}"
     if not config.get("summary") and name in EXPERIMENTS and "data" in config:
-        given = [
-            f" --set {shlex.quote(f'{key}={_as_tuple(value)!r}')}"
-            for key, value in differences(config, profile).items()
-        ]
-        return f"aelib train {name}{''.join(given)} --again{runs.options(profile, config['seed'])}"
+        given = runs.settings(differences(config, profile))
+        return f"aelib train {name}{given} --again{runs.options(profile, config['seed'])}"
     return f"rm -r {path}, and ask for it again"
-
-
-def _as_tuple(value: Any) -> Any:
-    """Lists as tuples, which `--set` takes for one value."""
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _choices(name: str, profile: str, folder: Path) -> dict[str, Experiment]:

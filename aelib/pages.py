@@ -150,7 +150,8 @@ def _again(path: Path, config: Mapping[str, Any], chapter: str) -> str:
     removed = f"rm -r results/{path.parent.name}/{path.name}; "
     if config.get("summary"):  # of a variant, which only the chapter names
         return removed + chapter
-    command = f"{removed}aelib study" if name == "study" else f"aelib train {name} --again"
+    differs = runs.about(path)[1].get("differs", {})
+    command = f"{removed}aelib study" if name == "study" else f"aelib train {name}{runs.settings(differs)} --again"
     return command + runs.options(path.parent.name, config.get("seed", 0))
 
 

@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from aelib.errors import AelibError
+from aelib.errors import AelibError, at_home
 
 if TYPE_CHECKING:
     from torch import Tensor  # which takes seconds to import, and a look at the runs needs none of it
@@ -54,7 +55,7 @@ def results_folder() -> Path:
     The checkout is the one that aelib runs from; where it was installed as a copy, the one that this folder lies in.
     """
     if given := os.environ.get("AELIB_RESULTS"):
-        return Path(given).expanduser()
+        return at_home(given, "AELIB_RESULTS")
 
     def is_checkout(folder: Path) -> bool:
         return (folder / "aelib/runs.py").exists() and (folder / "_toc.yml").exists()
@@ -127,6 +128,15 @@ def options(profile: str, seed: int) -> str:
     return (f" --profile {profile}" if profile != "report" else "") + (f" --seed {seed}" if seed else "")
 
 
+def settings(differs: Mapping[str, Any]) -> str:
+    """What `aelib train` needs for a run with these parameters, as text to append."""
+
+    def value(given: Any) -> Any:  # `--set` takes a tuple for one value
+        return tuple(map(value, given)) if isinstance(given, list) else given
+
+    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in differs.items())
+
+
 def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False) -> Run:
     """The run at `path`; made by `make` if it is not there, or if `again`.
 
@@ -182,7 +192,7 @@ def load(path: Path) -> Run:
 
 def about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and provenance of the run or study at `path`, without its weights, and unverified."""
-    return json.loads((path / "config.json").read_text()), json.loads((path / "provenance.json").read_text())
+    return json.loads((path / "config.json").read_bytes()), json.loads((path / "provenance.json").read_bytes())
 
 
 def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
@@ -247,6 +257,7 @@ def _read_checksums(path: Path) -> dict[str, str]:
 
 
 _UNWRITABLE = {errno.ENOSPC, errno.EEXIST, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -259,6 +270,11 @@ def unwritable_explained(folder: Path, otherwise: str = "name another folder in 
     try:
         yield
     except OSError as error:
+        if error.errno in _UNLOCKABLE:
+            raise AelibError(
+                f"nothing can be locked in {folder} ({error.strerror}), as on some disks of a network: {otherwise}, "
+                "on a disk of this machine; what is done is kept"
+            ) from error
         # A file elsewhere, a compiler's for instance, is not ours to explain.
         ours = error.filename is None or Path(str(error.filename)).is_relative_to(folder)
         if error.errno not in _UNWRITABLE or not ours:
@@ -364,31 +380,36 @@ def precision(engine: Mapping[str, Any]) -> str:
 
 def commit() -> dict[str, Any]:
     """The commit that is checked out, and whether `aelib` differs from it; to be asked before work that takes long."""
-    changes = _git("status", "--porcelain", "--", "aelib")
-    return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": None if changes is None else bool(changes)}
+    changes, head = _git("status", "--porcelain", "--", "aelib"), _git("rev-parse", "HEAD", said=True)
+    return {"commit": head, "uncommitted_changes": None if changes is None else bool(changes)}
 
 
-def _git(*command: str) -> str | None:
+_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+"""What git sets, in a hook for instance, to mean one repository, which need not be this one."""
+
+
+def _git(*command: str, said: bool = False) -> str | None:
+    """What git answers about the checkout; None where it does not, with a line that says why if it is to be `said`."""
     if not (ROOT / ".git").exists():
         return None  # installed, perhaps inside another project's repository
-    # In a hook of another repository they would lead there.
-    elsewhere = {f"GIT_{name}" for name in ("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR")}
-    own = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    # Where the repository is broken, the one that it lies in is not meant.
+    environment = {name: value for name, value in os.environ.items() if name not in _ANOTHER}
+    environment |= {"GIT_CEILING_DIRECTORIES": str(ROOT.parent), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    run = ["git", *command]
     try:
-        answer = subprocess.run(["git", *command], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
-    except OSError:
-        return None
-    except subprocess.CalledProcessError as error:
-        if "safe.directory" in error.stderr:
-            _say_distrusted()
+        answer = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        if said:
+            why = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
+            mend = f"; if you trust it: git config --global --add safe.directory {ROOT}" if "dubious" in why else ""
+            _say_once(f"aelib: the commit is not recorded, for git does not tell it ({why}){mend}")
         return None
     return answer.stdout.strip()
 
 
 @cache
-def _say_distrusted() -> None:
-    mend = f"git config --global --add safe.directory '{ROOT}'"
-    print(f"aelib: no commit is noted, for git distrusts a checkout of another user: `{mend}`", file=sys.stderr)
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _processor() -> str:

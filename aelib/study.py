@@ -20,7 +20,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -38,12 +38,13 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.pruners import MedianPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial, TrialState
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from aelib import code, cores, probe, runs
@@ -313,6 +314,12 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
         AelibError: the study is damaged, its storage cannot be reached, the data cannot be had, or all workers died.
     """
     at_least_one("workers", workers)
+    if plan.path.exists() and plan.storage is not None:
+        _existing(plan.storage)  # or the line that says why it cannot be used
+        _say(
+            f"the study is finished, in {plan.path}: the storage has nothing to add; to search again, "
+            "choose another --seed, or another folder in AELIB_RESULTS"
+        )
     if not plan.path.exists():
         runs.nothing_new(plan.path)
         with runs.unwritable_explained(plan.path.parent):
@@ -363,12 +370,20 @@ def work(plan: Plan) -> None:
                 with lock:
                     try:
                         _run(plan, study, trial, garments)
-                    except _Lost:
-                        _say(f"trial {trial.number} was taken over by another worker")
+                    except (_Lost, UpdateFinishedTrialError):
+                        ended = STATES.get(_record(trial).state)
+                        how = f"ended by another program ({ended})" if ended else "taken over by another worker"
+                        _say(f"trial {trial.number} was {how}")
     except FileNotFoundError:
         if not plan.path.exists():
             raise
         # Another command on this machine has finished the study and put it in its place.
+    except KeyError as error:
+        if plan.path.name in optuna.get_all_study_names(storage):
+            raise
+        raise AelibError(
+            f"another program has deleted the study {plan.path.name} from its storage: start again to begin it anew"
+        ) from error
 
 
 class _Lost(Exception):
@@ -379,9 +394,18 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
     """Train what `trial` proposes, and tell the study what came out."""
     from aelib import training  # and with it Lightning, which takes seconds: to read a study needs neither
 
+    if wanted := _record(trial).system_attrs.get("fixed_params"):
+        _say(f"trial {trial.number} takes what somebody has enqueued: {wanted}")
     space = SymmetricAutoencoderHPS()
-    model = space.sample_model(trial)
-    settings = _limited(space.sample_training(trial), find_profile(plan.profile))
+    try:
+        model = space.sample_model(trial)
+        settings = _limited(space.sample_training(trial), find_profile(plan.profile))
+    except (AelibError, LookupError, TypeError, ValueError) as error:  # of another client's making
+        why = f"enqueued with parameters that are not of the search space ({type(error).__name__}: {error})"
+        trial.set_user_attr("reason", why)
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        _say(f"trial {trial.number} failed: {why}")
+        return
     # Named by what is trained: another storage's trial of the same number is another training.
     config = runs.plain({"model": asdict(model), "training": asdict(settings)})
     folder = plan.workspace / f"trial-{trial.number}-{runs.fingerprint(config)[:8]}"
@@ -389,12 +413,16 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
     began, before, reported = time.perf_counter(), 0.0, len(_record(trial).intermediate_values)
     resumed = (folder / "checkpoint").exists()
     origin = _origin(model, settings)
-    if (reported or resumed) and not code.alike(_record(trial).user_attrs.get("code"), origin):
-        _say(f"trial {trial.number} was begun by code that trains otherwise: another takes its place")
+    facts = _record(trial).user_attrs
+    same = code.alike(facts.get("code"), origin)
+    if (reported or resumed) and not (same and facts.get("torch", torch.__version__) == torch.__version__):
+        how = "another version of torch" if same else "code that trains otherwise"
+        _say(f"trial {trial.number} was begun by {how}: another takes its place")
         _give_up(study, trial)
         shutil.rmtree(folder)
         return
     trial.set_user_attr("code", origin)
+    trial.set_user_attr("torch", torch.__version__)
     seen: list[dict[str, float]] = []
 
     def watch(rows: list[dict[str, float]], seconds: list[float]) -> None:
@@ -402,7 +430,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         if resumed:
             before, resumed = sum(seconds), False
         seen = rows
-        if _record(trial).user_attrs.get("where") != plan.here:
+        if not _is_ours(plan, trial):
             raise _Lost
         for step in range(reported, len(rows)):
             trial.report(rows[step]["validation_loss"], step)
@@ -438,7 +466,7 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
         "hardware": here["hardware"] | {"threads": torch.get_num_threads()},
         "reason": reason,
     }
-    if _record(trial).user_attrs.get("where") != plan.here:
+    if not _is_ours(plan, trial):
         raise _Lost  # an outcome of ours, such as a want of memory, is not the other worker's
     for name, fact in facts.items():
         trial.set_user_attr(name, fact)
@@ -464,7 +492,8 @@ def doubt(path: Path) -> str:
     if provenance["code"]["digests"] == [code.digest()]:
         return ""
     space, best = SymmetricAutoencoderHPS(), dict[str, FrozenTrial]()
-    for trial in sorted(_finished(path).get_trials(deepcopy=False), key=lambda each: each.value or np.inf):
+    trials = [each for each in _finished(path).get_trials(deepcopy=False) if not _is_foreign(each)]
+    for trial in sorted(trials, key=lambda each: each.value or np.inf):
         best.setdefault(trial.params["optimizer"], trial)
     for trial in best.values():
         fixed = FixedTrial(trial.params)
@@ -475,8 +504,9 @@ def doubt(path: Path) -> str:
 
 def _give_up(study: optuna.Study, trial: Trial) -> None:
     """Finish `trial` as one that does not count."""
-    trial.set_user_attr("surplus", True)
-    study.tell(trial, state=TrialState.FAIL)
+    with suppress(UpdateFinishedTrialError):  # by another program
+        trial.set_user_attr("surplus", True)
+    study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
 STATES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -489,6 +519,22 @@ def _say(line: str) -> None:
 def _record(trial: Trial) -> FrozenTrial:
     """What the storage knows of `trial` now."""
     return trial.storage.get_trial(trial._trial_id)
+
+
+def _is_ours(plan: Plan, trial: Trial) -> bool:
+    """Whether `trial` is still this worker's: no other one has it, and no other program has ended it."""
+    record = _record(trial)
+    return record.state == TrialState.RUNNING and record.user_attrs.get("where") == plan.here
+
+
+def _is_foreign(record: FrozenTrial) -> bool:
+    """Whether another program has ended this trial: it has no training to show."""
+    return record.state in FINISHED and "seconds" not in record.user_attrs
+
+
+def _reason(record: FrozenTrial) -> str:
+    """Why this trial failed, or counts as one that has."""
+    return record.user_attrs.get("reason") or f"{STATES[record.state]} by another program, without a training"
 
 
 def _claim(plan: Plan, storage: BaseStorage) -> tuple[optuna.Study, Trial, FileLock] | None:
@@ -534,8 +580,8 @@ def _claim(plan: Plan, storage: BaseStorage) -> tuple[optuna.Study, Trial, FileL
 
 
 def _counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """`trials` without those that were one too many, or begun by code that trains otherwise."""
-    return [each for each in trials if "surplus" not in each.user_attrs]
+    """`trials` without those that were one too many, begun by code that trains otherwise, or are only enqueued."""
+    return [each for each in trials if "surplus" not in each.user_attrs and each.state != TrialState.WAITING]
 
 
 def _hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
@@ -544,10 +590,11 @@ def _hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
     if lock is None:
         return None
     if _record(trial).state == TrialState.RUNNING:
-        trial.set_user_attr("where", plan.here)
+        with suppress(UpdateFinishedTrialError):  # by another program
+            trial.set_user_attr("where", plan.here)
         if takeover:
             time.sleep(2)  # if another machine takes it over at the same time, the last to say so has it
-        if _record(trial).user_attrs["where"] == plan.here:
+        if _is_ours(plan, trial):
             return lock
     lock.release()
     return None
@@ -621,30 +668,37 @@ class Status:
     @property
     def best(self) -> FrozenTrial | None:
         """The trial that reached the lowest validation loss, if one is complete."""
-        return _best(self.records) if self.count(TrialState.COMPLETE) else None
+        return _best(self.records) if any(_is_result(each) for each in self.records) else None
 
     @property
     def seconds_left(self) -> float | None:
         """An estimate: what is left takes as long, on average, as what is done; None before anything is."""
-        spent = [record.user_attrs["seconds"] for record in self.records if record.state in FINISHED]
+        done = [record for record in self.records if record.state in FINISHED]
+        spent = [record.user_attrs["seconds"] for record in done if not _is_foreign(record)]
         if not spent:
             return None
         workers = max(1, self.count(TrialState.RUNNING) - len(self.idle))
-        return float(np.mean(spent)) * (self.asked - len(spent)) / workers
+        return float(np.mean(spent)) * (self.asked - len(done)) / workers
 
 
 def status(plan: Plan) -> Status:
-    """How the study stands, now; without a storage, an empty one."""
-    if plan.path.exists():
+    """How the study stands, now, in the storage that is asked for; in results, a finished one comes first."""
+    nothing = Status(plan.trials, [], [])
+    storage: BaseStorage | None
+    if plan.storage is not None:
+        storage = _existing(plan.storage)
+    elif plan.path.exists():
         return Status(plan.trials, load(plan).trials, [])
-    if plan.storage is None and not (plan.workspace / "journal.log").exists():
-        return Status(plan.trials, [], [])
+    else:
+        storage = _storage(plan) if (plan.workspace / "journal.log").exists() else None
+    if storage is None:
+        return nothing
     try:
         with _unreachable_explained():
-            study = optuna.load_study(study_name=plan.path.name, storage=_storage(plan))
+            study = optuna.load_study(study_name=plan.path.name, storage=storage)
             records = _counted(study.get_trials())
     except KeyError:  # nobody has begun
-        return Status(plan.trials, [], [])
+        return nothing
     return Status(plan.trials, records, [each.number for each in records if _is_idle(plan, each)])
 
 
@@ -660,8 +714,9 @@ def describe(status: Status) -> list[str]:
             best = f", {min(losses):.5f} so far" if losses else ""
             stopped = " (its worker has stopped)" if record.number in status.idle else ""
             lines.append(f"  trial {record.number}: epoch {len(losses)}{best}{stopped}")
-        elif record.state == TrialState.FAIL:
-            lines.append(f"  trial {record.number} failed: {record.user_attrs['reason']}")
+        elif record.state == TrialState.FAIL or _is_foreign(record):
+            how = "counts as failed" if _is_foreign(record) else "failed"
+            lines.append(f"  trial {record.number} {how}: {_reason(record)}")
     if status.best:
         best = ", ".join(f"{name} {value}" for name, value in status.best.params.items())
         lines.append(f"best: {status.best.value:.5f}, trial {status.best.number} ({best})")
@@ -679,8 +734,12 @@ def _is_idle(plan: Plan, record: FrozenTrial) -> bool:
     return lock is not None
 
 
+def _is_result(record: FrozenTrial) -> bool:
+    return record.state == TrialState.COMPLETE and not _is_foreign(record)
+
+
 def _best(trials: list[FrozenTrial]) -> FrozenTrial:
-    return min((each for each in trials if each.state == TrialState.COMPLETE), key=lambda each: each.value or 0.0)
+    return min((each for each in trials if _is_result(each)), key=lambda each: each.value or 0.0)
 
 
 class _JournalLock(JournalFileOpenLock):
@@ -710,7 +769,7 @@ class _JournalLock(JournalFileOpenLock):
 def _journal(path: Path) -> JournalStorage:
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, AssertionError) as error:  # the last one: what a newer Optuna has written
         raise runs.damaged(path.parent, f"{path.name} is not a journal of Optuna's") from error
 
 
@@ -745,11 +804,25 @@ def _unreachable_explained() -> Iterator[None]:
         ) from error
 
 
+def _existing(url: str) -> RDBStorage | None:
+    """The database of that address; None, which is said, where it is a file that is not there: none is made.
+
+    Raises:
+        AelibError: it cannot be reached, or used.
+    """
+    with suppress(ArgumentError):
+        address = make_url(url)
+        if address.get_backend_name() == "sqlite" and address.database and not Path(address.database).exists():
+            _say(f"there is no file {address.database}: nobody has begun, or the address is another one")
+            return None
+    return _database(url)
+
+
 def _database(url: str) -> RDBStorage:
     for last in (False, False, True):
         try:
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-        except (ImportError, ArgumentError) as error:
+        except (ImportError, ArgumentError, RuntimeError) as error:  # the last one: of another version of Optuna
             raise AelibError(f"the storage cannot be used: {str(error).splitlines()[0]}") from error
         except SQLAlchemyError as error:
             # Two workers that start at once may both try to make the tables: the second finds them.
@@ -757,6 +830,29 @@ def _database(url: str) -> RDBStorage:
                 raise AelibError(f"the storage cannot be reached: {str(error).splitlines()[0]}") from error
             time.sleep(1)
     raise AssertionError
+
+
+def _is_kept(record: FrozenTrial) -> bool:
+    """Whether a trial has a place in the finished study, and made to fit there.
+
+    One that another program has ended counts as failed; where it has no parameters of the space, it is left out.
+    """
+    record.user_attrs.pop("where", None)  # of no use once it is finished
+    if not _is_foreign(record):
+        return True
+    space, fixed = SymmetricAutoencoderHPS(), FixedTrial(REPORTS_CHOICE)
+    space.sample_model(fixed), space.sample_training(fixed)
+    inside = record.distributions == fixed.distributions and all(
+        each._contains(each.to_internal_repr(record.params[name])) for name, each in fixed.distributions.items()
+    )
+    _say(f"trial {record.number} {'counts as failed' if inside else 'is left out'}: {_reason(record)}")
+    if inside:
+        network = SymmetricAutoencoder(space.sample_model(FixedTrial(record.params)))
+        parameters = sum(each.numel() for each in network.parameters())
+        about = {"reason": _reason(record), "epochs": len(record.intermediate_values), "parameters": parameters}
+        record.user_attrs |= about | {"learning_rate": None, "seconds": 0.0, "commit": None}
+        record.state, record.values = TrialState.FAIL, None
+    return inside
 
 
 def _publish(plan: Plan) -> None:
@@ -769,23 +865,22 @@ def _publish(plan: Plan) -> None:
         if now.best is None:
             raise AelibError(
                 f"none of the {len(records)} trials was completed; trial {records[0].number} failed: "
-                f"{records[0].user_attrs['reason']}. Mend that, delete "
+                f"{_reason(records[0])}. Mend that, delete "
                 f"{plan.workspace if plan.storage is None else 'the study in its database'}, and start again"
             )
         journal = plan.workspace / "finished.log"
         journal.unlink(missing_ok=True)
         study = optuna.create_study(study_name=STUDY, storage=_journal(journal), direction="minimize")
-        for record in records:
-            del record.user_attrs["where"]  # of no use once it is finished
+        facts = [each.user_attrs for each in records if not _is_foreign(each)]
+        records = [each for each in records if _is_kept(each)]
         study.add_trials(records)
-        facts = [each.user_attrs for each in records]
         codes = [each.get("code") for each in facts]
         provenance = runs.provenance() | {
             "commits": sorted({each["commit"] for each in facts if each["commit"]}),
             "uncommitted_changes": any(each.get("uncommitted_changes") for each in facts),
             "code": {"digests": sorted({each["digest"] for each in codes if each})} if all(codes) else None,
-            "engine": {"device": records[0].user_attrs["device"]},
-            "training_seconds": round(sum(each.user_attrs["seconds"] for each in records), 1),
+            "engine": {"device": facts[0]["device"]},
+            "training_seconds": round(sum(each["seconds"] for each in facts), 1),
             "storage": "journal" if plan.storage is None else plan.storage.partition(":")[0],
         }
         files = {

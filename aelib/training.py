@@ -10,10 +10,8 @@ import contextlib
 import ctypes
 import io
 import logging
-import os
 import platform
 import resource
-import shutil
 import sys
 import time
 import warnings
@@ -27,13 +25,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.tuner import Tuner
 from torch import Tensor
 from tqdm import tqdm
 
-from aelib import checkpoints, code, cores, progress, runs
+from aelib import checkpoints, code, compilation, cores, progress, runs
 from aelib.data import Batches, GarmentLoaders, epoch_seed
 from aelib.errors import AelibError, known
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
@@ -93,7 +92,7 @@ def _on_the_processor(steps: int, precision: str | None = None) -> Engine:
     bf16 = bool(capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and capabilities.get("sse4a")))
     here = ("float32", "bf16") if bf16 else ("float32",)
     return Engine(
-        "cpu", known("precision", precision or here[-1], here), steps >= COMPILE_FROM_STEPS and _has_compiler()
+        "cpu", known("precision", precision or here[-1], here), steps >= COMPILE_FROM_STEPS and compilation.works()
     )
 
 
@@ -122,17 +121,6 @@ def _gpu_has_room() -> bool:
     if free < GPU_NEEDS:
         print(f"aelib: the GPU has {free / 2**20:,.0f} MiB free, too few: training on the processor", file=sys.stderr)
     return free >= GPU_NEEDS
-
-
-@cache
-def _has_compiler() -> bool:
-    """Whether torch.compile finds the C++ compiler it needs; says so, once, where it does not."""
-    if platform.system() != "Linux":
-        return False  # not tried there
-    found = shutil.which(os.environ.get("CXX", "g++")) is not None
-    if not found:
-        print("aelib: no C++ compiler here: training without torch.compile, up to 1.6 times as long", file=sys.stderr)
-    return found
 
 
 @cache
@@ -506,7 +494,8 @@ class _Recorder(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         names = ("rows", "seconds", "pictures", "best_epoch", "best_weights", "code")
         curve = vars(self.curve) if self.curve else None
-        return {name: getattr(self, name) for name in names} | {"curve": curve, "threads": self.share.threads}
+        others = {"curve": curve, "threads": self.share.threads, "torch": torch.__version__}
+        return {name: getattr(self, name) for name in names} | others
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         curve = state_dict["curve"]
@@ -553,13 +542,26 @@ def _trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
         accelerator="gpu" if engine.device == "cuda" else engine.device,
         devices=1,
         default_root_dir=folder,
-        plugins=[_PlainCheckpoints()],
+        # One process, on a cluster as well: from its variables Lightning would make this one of many, and take over its
+        # signals.
+        plugins=[_PlainCheckpoints(), LightningEnvironment()],
         logger=False,
         enable_model_summary=False,
         enable_progress_bar=False,
         num_sanity_val_steps=0,
         **options,
     )
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit; here it stays what it is, and so does the exit that a SIGTERM asks for."""
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def find_learning_rate(
@@ -576,7 +578,8 @@ def find_learning_rate(
     module = _Training(model, config, replace(engine, compiled=False), seed)
     trainer = _trainer(folder, engine, max_epochs=-1, callbacks=[])
     # The finder draws its progress bar come what may; it belongs in a terminal only.
-    with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
+    quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
+    with quiet, _interruptible():
         finder = Tuner(trainer).lr_find(module, data.train_dataloader(), data.val_dataloader(), update_attr=False)
     assert finder is not None
     rates, losses = np.array(finder.results["lr"]), np.array(finder.results["loss"])
@@ -645,30 +648,27 @@ def fit(
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
+        compilation.mend()
+    begin = {name: value.clone() for name, value in model.state_dict().items()} if engine.compiled else {}
     before, share = torch.get_num_threads(), _Share(threads, engine.compiled)
+    options: dict[str, Any] = {"seed": seed, "folder": folder, "picture": picture, "watch": watch, "origin": origin}
     try:
         with _arithmetic(engine):
-            return _fit(
-                model,
-                data,
-                config,
-                engine,
-                share,
-                seed=seed,
-                folder=folder,
-                picture=picture,
-                watch=watch,
-                origin=origin,
-            )
+            return _fit(model, data, config, engine, share, **options)
     except RuntimeError as error:
-        if engine.device == "cpu" or not out_of_memory(error):
+        if engine.compiled:
+            engine = replace(engine, compiled=compilation.again(error))
+        elif engine.device == "cpu" or not out_of_memory(error):
             raise
-        raise OutOfMemory(
-            "the memory of the GPU is full: free it, or train on the processor, with CUDA_VISIBLE_DEVICES= before the "
-            "command; what is done is kept"
-        ) from error
+        else:
+            raise OutOfMemory(
+                "the memory of the GPU is full: free it, or train on the processor, with CUDA_VISIBLE_DEVICES= before "
+                "the command; what is done is kept"
+            ) from error
     finally:
         torch.set_num_threads(before)
+    model.load_state_dict(begin)
+    return fit(model, data, config, threads=threads, engine=engine, **options)
 
 
 @contextlib.contextmanager
@@ -729,15 +729,9 @@ def _fit(
     if recorder.curve:
         module.learning_rate = recorder.curve.suggestion
     if not finished:
-        try:
-            with progress.bar(config.max_epochs, len(recorder.rows)) as bar:
-                recorder.bar = bar
-                trainer.fit(module, *loaders, ckpt_path=path if path.exists() else None)
-        except SystemExit:
-            # Lightning turns Ctrl-C into an exit; a SIGTERM stays one.
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
+        with _interruptible(), progress.bar(config.max_epochs, len(recorder.rows)) as bar:
+            recorder.bar = bar
+            trainer.fit(module, *loaders, ckpt_path=path if path.exists() else None)
     last = recorder.rows[-1]
     if not np.isfinite(last["validation_loss"]):
         raise Diverged(
@@ -756,9 +750,11 @@ def _discard_other_codes(path: Path, recorder: _Recorder) -> None:
     """Remove the checkpoint of a training that was begun by code that trains otherwise than that of `recorder`."""
     if not recorder.code or not path.exists():
         return
-    kept = checkpoints.load(path)["callbacks"][recorder.state_key].get("code")
-    if not code.alike(kept, recorder.code):
+    state = checkpoints.load(path)["callbacks"][recorder.state_key]
+    kept, version = state.get("code"), state.get("torch", torch.__version__)  # an older version of aelib kept none
+    if version != torch.__version__ or not code.alike(kept, recorder.code):
         why = code.STALE if kept else code.UNRECORDED
+        why = f"begun with torch {version}, here is {torch.__version__}" if version != torch.__version__ else why
         print(f"aelib: the checkpoint {path} is not gone on from ({why}): training from the start", file=sys.stderr)
         path.unlink()
 

@@ -30,7 +30,10 @@ class Program:
     Attributes:
         stdout: what it prints, a line when it has flushed one.
         returncode: its exit status; minus the signal that killed it; None as long as it runs.
+        whole_group: whether signals are for all that it has started, too; it leads a group of its own then.
     """
+
+    whole_group = False
 
     def __init__(self, program: str, folder: Path, environment: dict[str, str]) -> None:
         reader, writer = multiprocessing.Pipe(duplex=False)
@@ -59,7 +62,7 @@ class Program:
     def send_signal(self, number: signal.Signals) -> None:
         if self._process.exitcode is None:
             with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
-                os.kill(self._process.pid, number)
+                (os.killpg if self.whole_group else os.kill)(self._process.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

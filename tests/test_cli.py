@@ -54,20 +54,25 @@ def test_help_does_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_it_goes_on_later(number, python, tmp_path):
+SLURM = {"NTASKS": "4", "PROCID": "1", "LOCALID": "1", "NODEID": "0", "JOB_ID": "77", "JOB_NAME": "study"}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("cluster", [{}, {f"SLURM_{name}": value for name, value in SLURM.items()}], ids=["", "slurm"])
+def test_stopped_it_goes_on_later(cluster, number, status, python, tmp_path):
+    """As one of the tasks of a cluster's job, too."""
     program = tiny.BEGIN + (
         "import time; from aelib import cli, training\n"
         "training._Training.on_train_epoch_start = lambda self: time.sleep(60 * self.current_epoch)\n"
         "sys.exit(cli.main(['train', 'convolutional', '--profile', 'smoke']))"
     )
-    process = python(program)
+    process = python(program, **cluster)
     while not list(tmp_path.glob("results/smoke/.*/checkpoint")):
         assert process.poll() is None, process.errors()
         time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate()
-    assert process.returncode == 130, errors
+    assert process.returncode == status, errors
     assert errors.splitlines()[-1].startswith("aelib: interrupted")
     assert "Traceback" not in errors
     assert list(tmp_path.glob("results/smoke/.*/checkpoint"))

@@ -220,7 +220,7 @@ def test_the_mend_makes_the_run_that_is_stale(name, config, seed, expected, tmp_
     assert experiments.command(path) == expected.format(path=path)
 
 
-def test_a_checkpoint_of_other_code_is_not_gone_on_from(small, tmp_path, capsys):
+def test_a_checkpoint_of_other_code_is_not_gone_on_from(small, tmp_path, capsys, monkeypatch):
     def train(folder, epochs, found):
         folder.mkdir(exist_ok=True)
         torch.manual_seed(0)
@@ -238,6 +238,13 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(small, tmp_path, capsys)
     assert f"{tmp_path / 'other' / 'checkpoint'} is not gone on from ({code.STALE})" in capsys.readouterr().err
     assert other.seconds[:2] != first.seconds, "from the start"
     assert other.rows == whole.rows
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "2.0.0")
+        older = train(tmp_path / "older", 2, 1.0)
+    newer = train(tmp_path / "older", 3, 1.0)
+    assert f"is not gone on from (begun with torch 2.0.0, here is {torch.__version__})" in capsys.readouterr().err
+    assert newer.seconds[:2] != older.seconds
+    assert newer.rows == whole.rows
     train(tmp_path / "unknown", 2, None)
     train(tmp_path / "unknown", 3, 1.0)
     assert f"is not gone on from ({code.UNRECORDED})" in capsys.readouterr().err

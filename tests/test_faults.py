@@ -3,6 +3,7 @@
 Here each strikes once. `make faults` kills and damages a dozen times, and writes the table of the book.
 """
 
+import gzip
 import hashlib
 import itertools
 import json
@@ -14,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,6 +31,7 @@ from nbformat.v4 import new_code_cell
 from processes import PATIENCE
 from test_book import read as chapter
 from test_book import second_chapter
+from test_compilation import NO_HEADERS
 from test_study import outcome as trials_of
 
 from aelib import book, checkpoints, cli, data, experiments, latent, metrics, profiles, runs, study, synthetic, training
@@ -72,8 +75,8 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def strike(start, outcome, reset) -> int:
-    """Stop a command `TIMES` times, each at a random moment of its work; it always ends with the same outcome.
+def strike(start, outcome, reset, times=TIMES) -> int:
+    """Stop a command so many times, each at a random moment of its work; it always ends with the same outcome.
 
     Args:
         start: starts a `program`.
@@ -103,7 +106,7 @@ def strike(start, outcome, reset) -> int:
     expected = outcome()
     reset()
     moments, hits = random.Random(0), 0
-    while hits < TIMES:
+    while hits < times:
         # From a moment on in which the command has taken over from the program that starts it.
         _, status, errors = run(0.02 + moments.uniform(0, took), SIGNALS[hits % len(SIGNALS)])
         assert "Traceback" not in errors, errors
@@ -140,6 +143,58 @@ def test_a_training_that_is_killed(python, tmp_path):
     results = tmp_path / "results"
     hits = strike(lambda: python(TRAIN), lambda: digests(results), lambda: shutil.rmtree(results))
     tried("A training is killed", HOW, hits, SAME)
+
+
+COMPILED = """
+import os
+from aelib import experiments, training
+from test_training import SHALLOW
+training.COMPILE_FROM_STEPS = 1
+chosen = experiments.EXPERIMENTS["convolutional"]
+experiments.EXPERIMENTS["convolutional"] = chosen.with_choice(SHALLOW, chosen.training)
+"""
+
+
+@pytest.mark.skipif("AELIB_FAULTS" not in os.environ, reason="minutes of compilation: make faults")
+def test_a_compiled_training_that_is_killed(python, tmp_path, monkeypatch):
+    """With all that it has started, as Ctrl-C does in a terminal; of the compiler's cache nothing is known before."""
+    results, cache = tmp_path / "results", tmp_path / "compiled"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    monkeypatch.setenv("LOGNAME", f"aelib-{os.getpid()}")  # the compiler's headers are kept by that name
+    headers = Path(tempfile.gettempdir(), f"torchinductor_aelib-{os.getpid()}")
+    command = program("train", "convolutional", "--profile", "smoke", before=f"{tiny.BEGIN}{COMPILED}os.setpgid(0, 0)")
+
+    def start():
+        process = python(command)
+        process.whole_group = True
+        return process
+
+    def outcome():
+        (path,) = (results / "smoke").glob("convolutional-*/provenance.json")
+        assert json.loads(path.read_text())["engine"]["compiled"]
+        return digests(results)
+
+    def reset():
+        for folder in (results, cache, headers):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    try:
+        hits = strike(start, outcome, reset, times=min(TIMES, 6))
+    finally:
+        shutil.rmtree(headers, ignore_errors=True)
+    tried("A compiled training is killed", f"{HOW}, most while it compiles, the compiler with it", hits, SAME)
+
+
+def test_a_task_of_a_cluster(python, tmp_path, all_tiny):
+    """Four tasks of a job of SLURM's, as `srun` starts them: workers of one study."""
+    variables = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "study", "SLURM_NODEID": "0"}
+    tasks = [python(STUDY, **variables, SLURM_PROCID=str(n), SLURM_LOCALID=str(n)) for n in range(4)]
+    outputs = [task.communicate() for task in tasks]
+    assert [task.returncode for task in tasks] == [0] * 4, [errors for _, errors in outputs]
+    said = "".join(errors for _, errors in outputs)
+    assert [said.count(f"trial {number} completed") for number in range(4)] == [1] * 4
+    assert len({output for output, _ in outputs}) == 1
+    tried("A cluster's variables are set", "SLURM's, four tasks", 1, "four workers of one study; each trial once")
 
 
 def test_an_evaluation_that_is_killed(python, tmp_path, all_tiny):
@@ -937,3 +992,160 @@ def test_an_older_python(tmp_path):
     assert f"Python 3.11 to 3.15 is needed, {sys.executable} is 3.10.1: make PYTHON=" in done.stderr
     assert not (tmp_path / ".venv").exists()
     tried("An older Python", "a stand-in that says so", 1, "one line, before anything is installed")
+
+
+# ---------------------------------------------------------------- other people's machines
+
+NO_LOCKS = """
+import errno, fcntl, os
+def refuses(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+fcntl.flock = refuses
+"""
+
+
+def test_a_disk_without_locks(python, tmp_path, four_files):
+    """As NFS is without its lock daemon."""
+    _, fetch = four_files
+    commands = {
+        program("train", "convolutional", "--profile", "smoke", before=tiny.BEGIN + NO_LOCKS): "AELIB_RESULTS",
+        program("study", "--profile", "smoke", before=tiny.BEGIN + NO_LOCKS): "AELIB_RESULTS",
+        NO_LOCKS + fetch: "AELIB_DATA",
+    }
+    for command, mend in commands.items():
+        process = python(command)
+        _, errors = process.communicate()
+        assert process.returncode == 1, errors
+        assert "(No locks available)" in one_line(errors)
+        assert mend in errors
+    tried("A disk without locks", "`flock` answers ENOLCK", len(commands), "one line")
+
+
+HOMELESS = """
+import os, pwd
+def nobody(*_):
+    raise KeyError("getpwuid(): uid not found: 12345")
+pwd.getpwuid = nobody
+for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME", "XDG_CACHE_HOME", "AELIB_DATA"):
+    os.environ.pop(name, None)
+"""
+
+
+def test_a_user_without_a_home(python, tmp_path):
+    process = python(program("data", before=HOMELESS))
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert one_line(errors) == "aelib: there is no home folder for ~/.cache: name a folder in AELIB_DATA"
+    process = python(program("train", "convolutional", "--profile", "smoke", before=tiny.BEGIN + HOMELESS))
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    tried("No home folder", "no HOME, a user without a name", 2, "trains; where the data would be there, one line")
+
+
+def test_a_machine_that_refuses_something_else(python, tmp_path):
+    refusals = {
+        "raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), '/a/file')": "Too many open files: '/a/file'",
+        "raise FileNotFoundError(errno.ENOENT, 'No usable temporary directory found')": "No usable temporary directory",
+        "b'\\xe2'.decode('ascii')": "set PYTHONUTF8=1",
+    }
+    for refusal, words in refusals.items():
+        before = f"import errno, os\ndef refuses(*_):\n    {refusal}\ncli._data = refuses"
+        process = python(program("data", before=before))
+        _, errors = process.communicate()
+        assert process.returncode == 1, errors
+        assert words in one_line(errors)
+    odd = "import io\n"
+    odd += "sys.stdout = io.TextIOWrapper(open(1, 'wb', closefd=False), 'ascii')\ncli._data = lambda _: print('2 × 2')"
+    process = python(program("data", before=odd))
+    output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    assert "2 \\xd7 2" in output
+    tried(
+        "Files, folders or letters run out",
+        "too many files, no TMPDIR, a terminal of ASCII",
+        4,
+        "one line, or it works",
+    )
+
+
+def test_git_of_somebody_else(tmp_path, monkeypatch, capfd):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", "-C"]
+    commits = []
+    for name in ("ours", "other"):
+        subprocess.run([*git, tmp_path, "init", "--quiet", name], check=True)
+        subprocess.run([*git, tmp_path / name, "commit", "--quiet", "--allow-empty", "-m", name], check=True)
+        head = subprocess.run([*git, tmp_path / name, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+        commits.append(head.stdout.strip())
+    monkeypatch.setattr(runs, "ROOT", tmp_path / "ours")
+    with monkeypatch.context() as hook:  # of the other repository
+        hook.setenv("GIT_DIR", str(tmp_path / "other/.git"))
+        hook.setenv("GIT_INDEX_FILE", str(tmp_path / "other/.git/index"))
+        assert runs.commit() == {"commit": commits[0], "uncommitted_changes": False}
+    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to try it
+    for _ in range(2):
+        assert runs.commit() == {"commit": None, "uncommitted_changes": None}
+    said = one_line(capfd.readouterr().err)
+    assert said.startswith("aelib: the commit is not recorded, for git does not tell it (fatal: detected dubious owner")
+    assert said.endswith(f"git config --global --add safe.directory {tmp_path / 'ours'}")
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    (tmp_path / "other/nested/.git").mkdir(parents=True)
+    monkeypatch.setattr(runs, "ROOT", tmp_path / "other/nested")  # a broken one does not take its parent's
+    assert runs.commit()["commit"] is None
+    outcome = "its own commit, or none, which is said"
+    tried("Git of somebody else", "a hook's `GIT_DIR`, another owner, a broken repository in another", 3, outcome)
+
+
+def test_packed_files_in_the_place_of_the_data(idx_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    for name in data.FILES:
+        (folder / f"{name}.gz").write_bytes(gzip.compress((idx_folder / name).read_bytes(), compresslevel=1))
+    monkeypatch.setenv("AELIB_DATA", str(folder))
+    assert data.fetch() == (folder, f".gz files in {folder}")
+    assert data.fetch() == (folder, "cache")
+    (folder / name).unlink()
+    (folder / f"{name}.gz").write_bytes(b"")
+    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "not-installed")
+    monkeypatch.setattr(data, "_torchvision_download", lambda _: tmp_path / "nothing")
+    monkeypatch.setattr(data, "_apt_download", lambda _: tmp_path / "nothing")
+    with pytest.raises(AelibError, match=rf"{folder}/{name}.gz"):
+        data.fetch()
+    tried("The data lie packed in `AELIB_DATA`", "`.gz` files, then one that is empty", 2, "used, or named")
+
+
+def test_compilation_that_cannot_be_had(python, tmp_path):
+    if not shutil.which("g++"):
+        lacking("C++ compiler on Linux (Debian: g++)")
+    compiler = tmp_path / "without-headers"
+    compiler.write_text(NO_HEADERS)
+    compiler.chmod(0o755)
+    compiled = tiny.BEGIN + "from aelib import training; training.COMPILE_FROM_STEPS = 1\n"
+    compiled += f"import torch._inductor.config as c; c.cpp.cxx = ({str(compiler)!r},)"
+    command = program("train", "convolutional", "variational", "--profile", "smoke", before=compiled)
+    process = python(command, CXX=str(compiler), TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "compiled"))
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert one_line(errors).startswith("aelib: torch.compile does not work here (")
+    assert "Python.h" in errors
+    tried("No headers of Python", "a C++ compiler that does not find `Python.h`", 1, "trains without, and says so once")
+
+
+def test_a_study_that_somebody_else_touches(tmp_path, all_tiny, monkeypatch):
+    plan, fit = study.Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path), training.fit
+
+    def touched(*arguments, **options):
+        here = study.optuna.load_study(study_name=plan.path.name, storage=plan.storage)
+        if len(here.trials) == 1:
+            here.tell(0, state=study.TrialState.FAIL)
+        if len(here.trials) == 2:
+            here.tell(1, 0.0001)
+        if len(here.trials) == 4:
+            here.enqueue_trial({"conv": 1})
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", touched)
+    found = study.obtain(plan)
+    assert [each.state.name for each in found.trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    outcome = "the first two count as failed, the last is not taken; the study ends"
+    tried("A study is touched by another program", "a trial failed, one completed, one enqueued", 3, outcome)

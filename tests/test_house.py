@@ -21,6 +21,7 @@ FLOORS = {
     "checkpoints": 1,
     "cores": 1,
     "code": 1,
+    "compilation": 1,
     "corruption": 1,
     "data": 1,
     "hyperparameters": 1,

@@ -223,4 +223,4 @@ def test_the_commit_is_that_of_this_checkout(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own, for tests
     for _ in range(2):
         assert runs.commit() == {"commit": None, "uncommitted_changes": None}
-    assert capsys.readouterr().err.count("for git distrusts a checkout of another user: `git config --global") == 1
+    assert capsys.readouterr().err.count("the commit is not recorded, for git does not tell it") == 1

@@ -1,11 +1,13 @@
 """The study: what is proposed, and that nothing is lost or counted twice."""
 
+import contextlib
 import glob
 import json
 import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -484,7 +486,8 @@ def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_
     assert outcome(published.trials) == outcome(records)
 
 
-def test_a_trial_that_other_code_began_is_begun_again(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("other", ["code that trains otherwise", "another version of torch"])
+def test_a_trial_that_other_code_began_is_begun_again(other, tmp_path, monkeypatch, capsys):
     """What that code has reported does not count, neither does its checkpoint."""
     plan, fit = Plan("smoke", folder=tmp_path), training.fit
 
@@ -497,12 +500,15 @@ def test_a_trial_that_other_code_began_is_begun_again(tmp_path, monkeypatch, cap
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", killed)
-        patch.setattr(study, "_origin", lambda *_: {"digest": "other", "probe": {"loss": 2.0}})
+        if "torch" in other:
+            patch.setattr(study.torch, "__version__", "2.0.0")
+        else:
+            patch.setattr(study, "_origin", lambda *_: {"digest": "other", "probe": {"loss": 2.0}})
         with pytest.raises(KeyboardInterrupt):
             study.obtain(plan)
     assert list(plan.workspace.glob("trial-0-*/checkpoint"))
     found = study.obtain(plan)
-    assert "trial 0 was begun by code that trains otherwise" in capsys.readouterr().err
+    assert f"trial 0 was begun by {other}: another takes its place" in capsys.readouterr().err
     assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
     assert [len(each.intermediate_values) for each in found.trials] == [3] * 4
     assert not list(tmp_path.glob("**/trial-*"))
@@ -529,3 +535,152 @@ def test_the_study_says_in_words_what_its_sampler_and_its_pruner_do(monkeypatch)
     assert Plan("smoke").config()["sampler"].endswith("25 candidates")
     assert Plan("smoke").config()["pruner"].endswith("every 5 epochs")
     assert Plan("smoke").pruner()._interval_steps == 5
+
+
+ENDINGS = {
+    "failed": lambda here: here.tell(0, state=TrialState.FAIL),
+    "completed": lambda here: here.tell(0, 0.0001),
+    "asked and completed": lambda here: here.tell(here.ask(), 0.0001),
+    "asked and failed": lambda here: here.tell(here.ask(), state=TrialState.FAIL),
+}
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_path, monkeypatch, capsys):
+    plan, fit = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path), training.fit
+    plan.workspace.mkdir(parents=True)
+
+    def ended_meanwhile(*arguments, watch, **options):
+        def after_an_epoch(rows, seconds):
+            here = optuna.load_study(study_name=plan.path.name, storage=study._storage(plan))
+            if len(rows) == 2 and [each.number for each in here.trials] == [0]:
+                ENDINGS[ending](here)
+            watch(rows, seconds)
+
+        return fit(*arguments, watch=after_an_epoch, **options)
+
+    monkeypatch.setattr(training, "fit", ended_meanwhile)
+    found = study.obtain(plan)
+    said = capsys.readouterr().err
+    word = ending.split()[-1]
+    assert found.best.user_attrs["learning_rate"] is not None
+    assert found.winner()
+    assert found.provenance["code"] == {"digests": [code.digest()]}
+    if ending.startswith("asked"):  # with no parameters
+        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 3
+        assert f"trial 1 is left out: {word} by another program, without a training" in said
+    else:
+        assert [each.state for each in found.trials] == [TrialState.FAIL] + [TrialState.COMPLETE] * 3
+        assert f"trial 0 was ended by another program ({word})" in said
+        assert f"trial 0 counts as failed: {word} by another program, without a training\n" in said
+        facts = found.trials[0].user_attrs
+        assert (facts["epochs"], facts["learning_rate"]) == (1, None)
+        assert facts["parameters"] > 1000
+    monkeypatch.setattr(code, "digest", lambda: "another")
+    assert study.doubt(found.path) == ""
+
+
+def test_the_status_tells_what_another_program_has_ended(tmp_path):
+    plan = Plan("smoke", folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    here = optuna.load_study(study_name=plan.path.name, storage=study._open(plan))
+    here.tell(here.ask(), state=TrialState.FAIL)
+    here.tell(here.ask(), 0.0001)
+    here.enqueue_trial({"conv": 1})
+    lines = study.describe(study.status(plan))
+    assert lines == [
+        "4 trials: 1 completed, 0 pruned, 1 failed, 0 running, 2 to come",
+        "  trial 0 counts as failed: failed by another program, without a training",
+        "  trial 1 counts as failed: completed by another program, without a training",
+    ]
+
+
+@pytest.mark.parametrize("ours", [2, 4])
+def test_trials_that_somebody_enqueues(ours, tmp_path, monkeypatch, capsys):
+    """Before the last one they are taken, after it they are not; what is not of the space fails."""
+    plan = Plan("smoke", folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    storage, fit = study._open(plan), training.fit
+
+    def enqueued_meanwhile(*arguments, **options):
+        here = optuna.load_study(study_name=plan.path.name, storage=storage)
+        if len(here.trials) == ours:
+            here.enqueue_trial(study.REPORTS_CHOICE)
+            here.enqueue_trial({"conv": 9})
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", enqueued_meanwhile)
+    found = study.obtain(plan)
+    said = capsys.readouterr().err
+    if ours == 4:
+        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
+        assert "enqueued" not in said
+    else:
+        assert "trial 2 takes what somebody has enqueued: {'conv': 1, " in said
+        assert found.trials[2].params == study.REPORTS_CHOICE
+        assert "trial 3 is left out: enqueued with parameters that are not of the search space" in said
+        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_a_study_that_another_program_deletes_is_named(tmp_path, monkeypatch):
+    plan, fit = Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path / "results"), training.fit
+
+    def deleted_meanwhile(*arguments, **options):
+        optuna.delete_study(study_name=plan.path.name, storage=plan.storage)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", deleted_meanwhile)
+    with pytest.raises(AelibError, match=f"another program has deleted the study {plan.path.name}"):
+        study.obtain(plan)
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path):
+    """A plan of which a finished study lies in the results, as in a clone."""
+    plan = Plan("smoke", folder=tmp_path / "results")
+    shutil.copytree(undisturbed.path, plan.path)
+    return plan
+
+
+def test_beside_a_finished_study_a_storage_is_reached_all_the_same(finished, tmp_path, capsys):
+    with pytest.raises(AelibError, match="the storage cannot be"):
+        study.obtain(replace(finished, storage="postgresql+psycopg://aelib@127.0.0.1:9/no-server"))
+    database = tmp_path / "study.sqlite"
+    plan = replace(finished, storage=f"sqlite:///{database}")
+    assert study.obtain(plan).path == finished.path
+    said = capsys.readouterr().err
+    assert f"there is no file {database}" in said
+    assert f"the study is finished, in {finished.path}: the storage has nothing to add; to search again, choose" in said
+    assert not database.exists()
+
+
+def test_the_status_is_of_the_storage_that_is_asked_for(finished, tmp_path, capsys):
+    plan = replace(finished, storage=f"sqlite:///{tmp_path}/study.sqlite")
+    assert study.status(plan).records == []
+    assert f"there is no file {tmp_path}/study.sqlite: nobody has begun, or the address is another one" in (
+        capsys.readouterr().err
+    )
+    assert not list(tmp_path.glob("study.sqlite*")), "a look makes no file"
+    begun = optuna.load_study(study_name=plan.path.name, storage=study._open(plan))
+    begun.ask()
+    assert [each.state for each in study.status(plan).records] == [TrialState.RUNNING]
+    assert study.status(finished).finished
+    with pytest.raises(AelibError, match="the storage cannot be"):
+        study.status(replace(plan, storage="postgresql+psycopg://aelib@127.0.0.1:9/no-server"))
+
+
+def test_a_storage_of_another_version_of_optuna_is_named(tmp_path):
+    plan = Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path / "results")
+    study._database(plan.storage)
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.sqlite")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    with pytest.raises(AelibError, match="the storage cannot be used: The runtime optuna version .* no longer"):
+        study.obtain(plan)
+    newer = Plan("smoke", folder=tmp_path)
+    newer.workspace.mkdir(parents=True)
+    study._open(newer)
+    with (newer.workspace / "journal.log").open("a") as journal:
+        journal.write('{"op_code": 99, "worker_id": "x"}\n')
+    with pytest.raises(AelibError, match=r"journal.log is not a journal of Optuna's"):
+        study.obtain(newer)

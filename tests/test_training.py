@@ -10,7 +10,7 @@ import tiny
 import torch
 from conftest import lacking
 
-from aelib import checkpoints, synthetic, training
+from aelib import checkpoints, compilation, synthetic, training
 from aelib.data import GarmentLoaders, SplitConfig
 from aelib.errors import AelibError
 from aelib.experiments import EXPERIMENTS
@@ -83,7 +83,7 @@ def test_it_stops_when_the_loss_no_longer_falls(small, tmp_path):
 @pytest.fixture
 def compiler():
     """The C++ compiler, which takes two seconds for each of some ten pieces of a layer."""
-    if not training._has_compiler():
+    if not compilation.works():
         lacking("C++ compiler on Linux (Debian: g++)")
 
 
@@ -170,7 +170,7 @@ def test_one_process_compiles_any_number_of_trainings(small, tmp_path, monkeypat
     Without C++: that is the same whatever becomes of the graphs.
     """
     monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
-    monkeypatch.setattr(training, "_has_compiler", lambda: True)
+    monkeypatch.setattr(compilation, "works", lambda: True)
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda work, dynamic, **_: real(work, dynamic=dynamic, backend="eager"))
     split = SplitConfig(train=256, validation=64, test=100, batch_size=128)
@@ -255,9 +255,9 @@ def test_the_found_rate_is_the_one_that_is_used(small, tmp_path):
 def test_without_a_compiler_it_trains_all_the_same(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    training._has_compiler.cache_clear()
+    compilation.available.cache_clear()
     _, history = train(small, tmp_path, max_epochs=1)
-    training._has_compiler.cache_clear()
+    compilation.available.cache_clear()
     assert not history.engine.compiled
     assert capsys.readouterr().err.count("no C++ compiler") == 1
 
