@@ -193,7 +193,7 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
         value = f"**`{PythonTranslator.translate(given[each.name])}`**" if each.name in given else f"`{each.default}`"
         rows.append(f"| `{each.name}` | {value} | {each.help} |")
     paths = dict.fromkeys(
-        Path(line)
+        runs.located(line)
         for cell in _code(notebook)
         for output in cell.outputs
         for line in output.get("data", {}).get(runs.PATHS, "").split("\n")

@@ -119,7 +119,9 @@ def test_two_chapters_are_executed_at_once_and_each_knows_its_own_runs(small_boo
 def test_a_book_from_a_clone_of_github_starts_elsewhere_at_its_commit(built_book, monkeypatch):
     git = runs._git
     remote = "git@github.com:someone/some.name.git"
-    monkeypatch.setattr(runs, "_git", lambda *command: remote if command[0] == "remote" else git(*command))
+    monkeypatch.setattr(
+        runs, "_git", lambda *command, **said: remote if command[0] == "remote" else git(*command, **said)
+    )
     assert build(built_book) == ["skipped: nothing changed", "rendered"]
     commit = git("rev-parse", "HEAD")
     pages = built_book / "_build/html/book"

@@ -98,7 +98,7 @@ def test_the_commit_is_that_of_the_code_which_trained_it(all_tiny, tmp_path, mon
         commit = "after"
         return fit(*arguments, **options)
 
-    monkeypatch.setattr(runs, "_git", lambda *command: commit)
+    monkeypatch.setattr(runs, "_git", lambda *command, **_: commit)
     monkeypatch.setattr(training, "fit", committed_meanwhile)
     run = experiments.obtain("convolutional", profile="smoke", summary=True, max_epochs=1, folder=tmp_path)
     assert run.provenance["commit"] == "before"
@@ -222,7 +222,7 @@ def test_the_choice_of_a_study_goes_into_every_experiment_that_has_it(tmp_path, 
     settings = TrainingConfig(optimizer="adam", learning_rate=0.002, weight_decay=1e-6)
     search = SimpleNamespace(winner=lambda: (chosen, settings))
     monkeypatch.setattr(study, "obtain", lambda plan: search)
-    monkeypatch.setattr(experiments, "_make", lambda *arguments, **_: pytest.fail(repr(arguments[1])))
+    monkeypatch.setattr(experiments, "_make", lambda *arguments, **_: pytest.fail(repr(arguments[0].decisive)))
 
     def decided(name, **options):
         with pytest.raises(pytest.fail.Exception) as caught:
