@@ -79,6 +79,10 @@ class Drawing(Figure):
         return bundle, {"image/png": size}
 
 
+REPORT = "#d55e00"
+"""What the report has published, wherever it stands beside ours."""
+
+
 def _figure(height: float, of: Sequence[Kept], columns: Mapping[str, Iterable[Any]] | None = None) -> Drawing:
     """An empty figure of `height` inches, and a bit more where the profile of its runs has it marked.
 
@@ -204,31 +208,57 @@ def epochs_shown(total: int, report: Sequence[int]) -> list[int]:
 
 
 def loss_history(
-    history: Sequence[Mapping[str, float]], *, label: str = "Loss (mean squared error)", of: Sequence[Kept]
+    history: Sequence[Mapping[str, float]],
+    *,
+    label: str = "Loss (mean squared error)",
+    theirs: Mapping[str, np.ndarray] | None = None,
+    of: Sequence[Kept],
 ) -> Figure:
-    """Training and validation loss of each epoch, in logarithm, the best epoch marked (Figure 19).
+    """Training and validation loss of each epoch, in logarithm, the best epoch marked (Figures 7 and 19).
 
     Args:
         history: one row an epoch, with `epoch`, `train_loss` and `validation_loss`.
         label: what the loss is.
+        theirs: the report's, as `report.losses` has them.
     """
-    figure = _figure(3.4, of, {name: [row[name] for row in history] for name in history[0]})
-    _losses(figure.subplots(), history, label)
+    figure = _figure(3.4, of, _loss_columns(history, theirs))
+    _losses(figure.subplots(), history, label, theirs)
     return figure
 
 
-def _losses(axis: Axes, history: Sequence[Mapping[str, float]], label: str = "Loss") -> None:
+def _loss_columns(
+    history: Sequence[Mapping[str, float]], theirs: Mapping[str, np.ndarray] | None
+) -> dict[str, list[Any]]:
+    """What is drawn, and the report's beside it; where one training has stopped its columns are empty."""
+    columns = {name: [row[name] for row in history] for name in history[0]}
+    columns |= {f"report_{name}": each.tolist() for name, each in (theirs or {}).items()}
+    longest = max(len(column) for column in columns.values())
+    columns["epoch"] = list(range(1, longest + 1))
+    return {name: [*column, *[""] * (longest - len(column))] for name, column in columns.items()}
+
+
+def _losses(
+    axis: Axes,
+    history: Sequence[Mapping[str, float]],
+    label: str = "Loss",
+    theirs: Mapping[str, np.ndarray] | None = None,
+) -> None:
     epochs = [row["epoch"] for row in history]
-    for name, colour, style in (("train", COLOURS[6], "--"), ("validation", COLOURS[0], "-")):
-        losses = [row[f"{name}_loss"] for row in history]
-        axis.plot(epochs, losses, style, color=colour, label="training" if name == "train" else name)
+    last = max(epochs)
+    for name, style in (("train", "--"), ("validation", "-")):
+        said = "training" if name == "train" else name
+        axis.plot(epochs, [row[f"{name}_loss"] for row in history], style, color=COLOURS[0], label=said)
+        if theirs:
+            losses = theirs[f"{name}_loss"]
+            last = max(last, len(losses))
+            axis.plot(range(1, len(losses) + 1), losses, style, color=REPORT, linewidth=1, label=f"{said}, report")
     best = _best(history)
     lowest = f"lowest: {best['validation_loss']:#.4g} in epoch {best['epoch']:.0f}"
     axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
     axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=1, linestyle=":")
-    axis.set(xlabel="Epoch", ylabel=label, xlim=(0, max(epochs) + 1))
+    axis.set(xlabel="Epoch", ylabel=label, xlim=(0, last + 1))
     _log_losses(axis, (1, 1.5, 2, 3, 4, 5, 7))
-    axis.legend()
+    axis.legend(fontsize=8, ncols=2 if theirs else 1)
 
 
 def architecture(
@@ -311,14 +341,22 @@ def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequen
     return figure
 
 
-def loss_histories(histories: Mapping[str, Sequence[Mapping[str, float]]], *, of: Sequence[Kept]) -> Figure:
-    """One panel a training, from top to bottom, in logarithm (Figure 19)."""
-    rows = [{"model": title} | dict(row) for title, history in histories.items() for row in history]
-    columns = {name: [row[name] for row in rows] for name in ("model", "epoch", "train_loss", "validation_loss")}
+def loss_histories(
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    *,
+    theirs: Mapping[str, Mapping[str, np.ndarray]],
+    of: Sequence[Kept],
+) -> Figure:
+    """One panel a training, from top to bottom, in logarithm, with the report's of the same title (Figure 19)."""
+    tables = {title: _loss_columns(history, theirs.get(title)) for title, history in histories.items()}
+    names = ("epoch", "train_loss", "validation_loss", "report_train_loss", "report_validation_loss")
+    columns: dict[str, list[Any]] = {"model": [title for title, table in tables.items() for _ in table["epoch"]]}
+    for name in names:
+        columns[name] = [each for table in tables.values() for each in table.get(name, [""] * len(table["epoch"]))]
     figure = _figure(2.5 * len(histories), of, columns)
     axes = figure.subplots(len(histories), 1)
     for axis, (title, history) in zip(axes, histories.items(), strict=True):
-        _losses(axis, history)
+        _losses(axis, history, theirs=theirs.get(title))
         axis.set_title(title, fontsize=10)
         if axis is not axes[-1]:
             axis.set_xlabel("")
@@ -343,13 +381,35 @@ def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     return figure
 
 
-def finder_curve(learning_rates: np.ndarray, losses: np.ndarray, chosen: float, *, of: Sequence[Kept]) -> Figure:
-    """What the learning-rate finder saw, a star at the value that it chose (Figure 13)."""
-    figure = _figure(3.2, of, {"learning_rate": learning_rates, "smoothed_loss": losses})
+def finder_curve(
+    curve: tuple[np.ndarray, np.ndarray],
+    chosen: float,
+    theirs: tuple[np.ndarray, np.ndarray],
+    theirs_chosen: float,
+    *,
+    of: Sequence[Kept],
+) -> Figure:
+    """What two learning-rate finders saw, ours and the report's, a star at the value that each chose (Figure 13).
+
+    Args:
+        curve, theirs: learning rates and smoothed losses, (N,) each.
+        chosen, theirs_chosen: rates.
+    """
+    count = [len(curve[0]), len(theirs[0])]
+    columns: dict[str, Iterable[Any]] = {
+        "whose": ["ours"] * count[0] + ["report"] * count[1],
+        "learning_rate": np.concatenate([curve[0], theirs[0]]),
+        "smoothed_loss": np.concatenate([curve[1], theirs[1]]),
+    }
+    figure = _figure(3.2, of, columns)
     axis = figure.subplots()
-    axis.plot(learning_rates, losses, color=COLOURS[0])
-    at = int(np.argmin(np.abs(np.log(learning_rates / chosen))))
-    axis.plot(chosen, losses[at], "*", color=COLOURS[6], markersize=14, label=f"chosen: {chosen:.3g}")
+    for (rates, losses), rate, colour, whose in (
+        (theirs, theirs_chosen, REPORT, "report"),
+        (curve, chosen, COLOURS[0], "ours"),
+    ):
+        axis.plot(rates, losses, color=colour, linewidth=1 if whose == "report" else 1.5)
+        at = int(np.argmin(np.abs(np.log(rates / rate))))
+        axis.plot(rate, losses[at], "*", color=colour, markersize=13, label=f"{whose}, chosen: {rate:.3g}")
     axis.set(xlabel="Learning rate", ylabel="Training loss, smoothed", xscale="log")
     axis.legend()
     return figure
@@ -397,16 +457,22 @@ def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequen
     return figure
 
 
-def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, of: Sequence[Kept]) -> Figure:
+def study_history(
+    values: np.ndarray, pruned: np.ndarray, random: int, *, theirs: np.ndarray | None = None, of: Sequence[Kept]
+) -> Figure:
     """Lowest validation loss of each trial, in logarithm, and the best so far (Figure 1).
 
     Args:
         values: (N,), NaN where a trial failed.
+        theirs: those of the report's completed trials, NaN for the others.
         pruned: (N,), whether a trial was stopped by the pruner.
         random: how many trials were drawn at random before the sampler learned.
     """
     numbers = np.arange(len(values))
-    figure = _figure(3.4, of, {"trial": numbers, "lowest_validation_loss": values, "pruned": pruned.astype(int)})
+    columns = {"trial": numbers, "lowest_validation_loss": values, "pruned": pruned.astype(int)}
+    if theirs is not None:
+        columns["report"] = np.resize(np.append(theirs, [np.nan] * max(0, len(values) - len(theirs))), len(values))
+    figure = _figure(3.4 if theirs is None else 3.8, of, columns)
     axis = figure.subplots()
     axis.axvspan(-1, random - 0.5, color="0.93", zorder=0, label="random trials")
     complete = ~pruned & np.isfinite(values)
@@ -414,11 +480,15 @@ def study_history(values: np.ndarray, pruned: np.ndarray, random: int, *, of: Se
     if pruned.any():
         axis.plot(numbers[pruned], values[pruned], "x", color=COLOURS[6], markersize=5, label="pruned trial")
     best = np.fmin.accumulate(np.where(complete, values, np.nan))
-    axis.step(numbers, best, where="post", color=COLOURS[6], linewidth=1.2, label="best so far")
+    axis.step(numbers, best, where="post", color=COLOURS[0], linewidth=1.2, label="best so far")
+    if theirs is not None:
+        axis.plot(theirs, "o", color=REPORT, markersize=4, fillstyle="none", label="completed trial, report")
+        lowest = np.fmin.accumulate(theirs)
+        axis.step(range(len(theirs)), lowest, where="post", color=REPORT, linewidth=1, label="best so far, report")
     axis.set(xlabel="Trial", ylabel="Lowest validation loss", xlim=(-1, len(values)))
     _log_losses(axis)
     _cut(axis, numbers, values)
-    figure.legend(loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=4 if theirs is None else 3, fontsize=8)
     return figure
 
 
@@ -483,7 +553,7 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: S
     figure = _figure(3.4, of, columns)
     axis = figure.subplots()
     places = np.arange(len(ours))[::-1]
-    for offset, shares, colour, label in ((0.2, ours, COLOURS[0], "ours"), (-0.2, report, COLOURS[1], "report")):
+    for offset, shares, colour, label in ((0.2, ours, COLOURS[0], "ours"), (-0.2, report, REPORT, "report")):
         bars = axis.barh(places + offset, [shares[name] for name in ours], 0.38, color=colour, label=label)
         axis.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axis.set_yticks(places, list(ours))

@@ -6,6 +6,7 @@ None stands where the report gives no number.
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def losses(model: str) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name]) for row in rows if row.get("model", model) == model]) for name in names}
 
 
+def apart(model: str, history: Sequence[Mapping[str, float]]) -> float:
+    """How far our validation losses are from the report's: the median of |ours / theirs − 1| over shared epochs.
+
+    Args:
+        model: as of `losses`.
+        history: one row an epoch.
+    """
+    pairs = zip(history, losses(model)["validation_loss"], strict=False)
+    return float(np.median([abs(row["validation_loss"] / theirs - 1) for row, theirs in pairs]))
+
+
 def finder() -> tuple[np.ndarray, np.ndarray]:
     """Learning rates and smoothed losses, (N,) each, of the report's Figure 13."""
     rows = _table("fig13_finder")
@@ -47,6 +59,11 @@ def confusion(model: str) -> np.ndarray:
 def trials() -> list[dict[str, str]]:
     """The sixty trials of the report's study, in order: `state`, `value`, `latent_dim`, `linear_units`, `optimizer`."""
     return _table("study")
+
+
+def objectives() -> np.ndarray:
+    """The lowest validation losses of the trials that the report's study completed, NaN for the others, (60,)."""
+    return np.array([float(each["value"]) if each["state"] == "complete" else np.nan for each in trials()])
 
 
 CONVOLUTIONAL: dict[str, float | None] = {

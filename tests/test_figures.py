@@ -45,9 +45,11 @@ def all_figures(of):
     yield figures.image_grid(images, columns=4, titles=list(CLASSES), of=of)
     yield figures.reconstructions(images, images, of=of)
     yield figures.loss_history(HISTORY, of=of)
+    yield figures.loss_history(HISTORY, theirs=report.losses("transfer"), of=of)
     values = 0.011 + 0.02 * rng.random(30) ** 3
     pruned = np.arange(30) % 11 == 5
     yield figures.study_history(np.where(np.arange(30) == 7, np.nan, values), pruned, 15, of=of)
+    yield figures.study_history(values, pruned, 15, theirs=report.objectives(), of=of)
     dims, units = rng.integers(5, 21, 30) * 2, rng.integers(16, 33, 30) * 8
     yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, of=of)
     shares = {"L2 penalty": 0.52, "Optimiser": 0.3, "Instance normalisation": 0.18}
@@ -59,9 +61,9 @@ def all_figures(of):
     yield figures.growth([seconds, figures.Growing("Workers", [1, 2], "Gigabytes", {"training": [1.3, 1.7]})], of=of)
     maps = {name: rng.normal(size=(50, 2)) for name in "abc"}
     yield figures.class_maps(maps, np.arange(50) % 10, of=of)
-    yield figures.loss_histories(dict.fromkeys("abc", HISTORY), of=of)
+    yield figures.loss_histories(dict.fromkeys("abc", HISTORY), theirs={"b": report.losses("variational")}, of=of)
     yield figures.confusion_matrix(rng.integers(0, 900, (10, 10)), of=of)
-    yield figures.finder_curve(np.geomspace(1e-6, 1, 30), rng.random(30), 1e-2, of=of)
+    yield figures.finder_curve((np.geomspace(1e-6, 1, 30), rng.random(30)), 1e-2, report.finder(), 0.0033, of=of)
     yield figures.rows_of_images(dict.fromkeys("abc", images[:6]), titles=list("123456"), of=of)
     yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), of=of)
 
@@ -69,7 +71,7 @@ def all_figures(of):
 def test_every_figure_carries_the_notice_of_its_profile():
     for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
         drawn = list(all_figures(of))
-        assert [figure.get_suptitle() for figure in drawn] == [notice] * 16
+        assert [figure.get_suptitle() for figure in drawn] == [notice] * 18
 
 
 def test_a_figure_is_the_same_file_each_time():
@@ -104,7 +106,7 @@ def test_a_figure_gives_its_runs_its_numbers_and_itself_twice():
         picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
         assert picture.width // 2 == size["image/png"]["width"]
         assert bundle[runs.PATHS] == "\n".join(runs.portable(each.path) for each in figure.of)
-    assert sum("text/csv" in bundle for bundle in bundles) == 11, "all but four of images, and one for no notebook"
+    assert sum("text/csv" in bundle for bundle in bundles) == 13, "all but four of images, and one for no notebook"
     lines = bundles[3]["text/csv"].splitlines()
     assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
     assert len(lines) == 1 + len(HISTORY)
@@ -206,3 +208,25 @@ def test_a_users_matplotlibrc_changes_no_figure(tmp_path):
         for more in ({}, {"MATPLOTLIBRC": str(tmp_path)})
     ]
     assert said[0] == said[1] != ""
+
+
+def test_the_reports_curves_stand_beside_ours():
+    """In their own colour, over their own epochs; in the table, empty where one of the two has stopped."""
+    theirs = report.losses("transfer")
+    drawn = figures.loss_history(HISTORY, theirs=theirs, of=[])
+    lines = [line for line in drawn.axes[0].lines if line.get_color() == figures.REPORT]
+    assert [line.get_ydata().tolist() for line in lines] == [
+        theirs[f"{name}_loss"].tolist() for name in ("train", "validation")
+    ]
+    assert drawn.axes[0].get_xlim()[1] == max(len(HISTORY), 14) + 1
+    columns = drawn.columns
+    assert columns["epoch"] == list(range(1, max(len(HISTORY), 14) + 1))
+    assert columns["report_validation_loss"][:14] == theirs["validation_loss"].tolist()
+    assert columns["validation_loss"] == [row["validation_loss"] for row in HISTORY] + [""] * (
+        len(columns["epoch"]) - len(HISTORY)
+    )
+    both = figures.loss_histories({"a": HISTORY, "b": HISTORY}, theirs={"b": theirs}, of=[])
+    assert sum(line.get_color() == figures.REPORT for axis in both.axes for line in axis.lines) == 2
+    study = figures.study_history(np.array([0.02, 0.012]), np.zeros(2, bool), 1, theirs=report.objectives(), of=[])
+    steps = [line.get_ydata() for line in study.axes[0].lines if line.get_color() == figures.REPORT]
+    assert min(steps[-1]) == pytest.approx(report.STUDY["best"], abs=5e-6)

@@ -59,3 +59,11 @@ def test_the_study_is_that_of_the_text():
     )
     assert values[:30].min() == pytest.approx(report.STUDY["best_random"], abs=1.1e-5)
     assert sum(each["optimizer"] == "adam" and each["state"] == "complete" for each in trials) == 7, "Section 3.1"
+
+
+def test_how_far_a_history_is_apart():
+    theirs = report.losses("autoencoder")["validation_loss"]
+    assert report.apart("autoencoder", [{"validation_loss": each} for each in theirs]) == 0
+    longer = [*theirs, 5.0, 5.0]
+    assert report.apart("autoencoder", [{"validation_loss": 1.1 * each} for each in longer]) == pytest.approx(0.1)
+    assert report.apart("autoencoder", [{"validation_loss": 0.9 * theirs[0]}]) == pytest.approx(0.1)
