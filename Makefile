@@ -31,7 +31,8 @@ book: $(READY)  ## execute the chapters and render the book (PROFILE=report, qui
 lab: $(READY)  ## the chapters in JupyterLab, which is installed the first time, beside what the lock pins
 	@sed '/ --hash=/d; s/ *\\$$//' requirements.txt > $(VENV)/constraints.txt
 	@test -x $(BIN)/jupyter-lab || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --no-build-isolation --constraint $(VENV)/constraints.txt --editable '.[lab]'
+	  --constraint $(VENV)/constraints.txt 'jupyterlab>=4'
+	@$(BIN)/python -c 'import sys; sys.path.insert(0, "tools"); import environment; environment.make_movable()'
 	@$(BIN)/jupyter-lab --notebook-dir=. book/01_convolutional.ipynb
 
 test: $(READY)  ## the tests

@@ -33,7 +33,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import code, cores, data, experiments, explorer, figures, pages, runs, words
+from aelib import code, cores, data, experiments, explorer, figures, pages, report, runs, words
 from aelib.errors import AelibError, known
 
 
@@ -346,8 +346,8 @@ def _package() -> str:
 
 def _package_code() -> list[str]:
     """The code of aelib without its comments and its layout."""
-    paths = sorted(Path(__file__).parent.rglob("*.py"))
-    return [ast.dump(ast.parse(path.read_text())) for path in paths]
+    paths, curves = sorted(Path(__file__).parent.rglob("*.py")), sorted(report.CURVES.glob("*.csv"))
+    return [*(ast.dump(ast.parse(path.read_text())) for path in paths), *(path.read_text() for path in curves)]
 
 
 def _sha256(*texts: str) -> str:

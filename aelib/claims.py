@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from aelib import experiments, latent, metrics, report, runs, tables, verdicts
-from aelib.evaluate import CORRUPTIONS, aggregate_posterior, restorations
+from aelib.evaluate import CORRUPTIONS, aggregate_posterior, restorations, tsne_map
 from aelib.models import BaselineCNN
 from aelib.verdicts import Above, Alike, Always, Below, Reproduces
 
@@ -415,7 +415,7 @@ def _classifiers(found: dict[str, experiments.Run], labels: np.ndarray) -> list[
 def _maps(ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
     flat = {name: latent.pca(each.codes)[0] for name, each in (("ae", ae), ("vae", vae))}
     near = {name: metrics.neighbour_accuracy(points, ae.labels) for name, points in flat.items()}
-    islands = ae.run.arrays["tsne"].numpy()
+    islands = tsne_map(ae.run)
     tsne = metrics.neighbour_accuracy(islands, ae.labels)
     apart = metrics.silhouette(flat["ae"], ae.labels), metrics.silhouette(islands, ae.labels)
     return [

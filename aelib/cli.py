@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aelib import __version__
-from aelib.errors import AelibError
+from aelib.errors import AelibError, known
 
 # Torch and Lightning take seconds to import: each command imports what it needs.
 
@@ -164,11 +164,13 @@ def _train(options: argparse.Namespace) -> None:
     from aelib import experiments, sweep
 
     names = options.names or list(experiments.EXPERIMENTS)
-    seeds, parameters = _seeds(options.seeds), dict(_parameter(text) for text in options.set)
+    seeds, parameters = _seeds(options.seeds), _parameters(options.set)
+    if options.scheduler and options.workers != 1:
+        raise AelibError("--workers are processes here, --scheduler leads elsewhere: take one of them")
     asked = {"seeds": seeds, "profile": options.profile, "config": options.config} | parameters
     for name in names:  # before the first is trained
         sweep.check(name, **asked)
-    many = bool(parameters) or len(seeds) > 1
+    many = len(seeds) > 1 or any(len(values) > 1 for values in parameters.values())
     extent = {"again": options.again, "precision": options.precision, "maps": not many, "workers": options.workers}
     with _cluster(options.scheduler) as executor:
         for name in names:
@@ -179,17 +181,22 @@ def _train(options: argparse.Namespace) -> None:
                 print(f"{row.path}: {' '.join(f'{key}={value}' for key, value in said.items())}", flush=True)
 
 
-def _parameter(text: str) -> tuple[str, list[Any]]:
+def _parameters(texts: list[str]) -> dict[str, list[Any]]:
     """`beta=1,2` as a name and its values: numbers, tuples and the like as Python has them, words as they are."""
     import ast
 
-    name, equals, values = text.partition("=")
-    if not (name and equals and values):
-        raise AelibError(f"--set takes NAME=VALUE, or several values with commas between them, not {text!r}")
-    try:
-        return name, list(ast.literal_eval(f"[{values}]"))
-    except (SyntaxError, ValueError):
-        return name, values.split(",")
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not (name and equals and values):
+            raise AelibError(f"--set takes NAME=VALUE, or several values with commas between them, not {text!r}")
+        if name in found or name in ("name", "seed", "seeds", "profile", "config", "folder", "summary", "again"):
+            raise AelibError(f"--set takes each parameter of the experiment once, and no other option: not {text!r}")
+        try:
+            found[name] = list(ast.literal_eval(f"[{values}]"))
+        except (SyntaxError, ValueError):
+            found[name] = values.split(",")
+    return found
 
 
 def _seeds(text: str) -> list[int]:
@@ -199,6 +206,8 @@ def _seeds(text: str) -> list[int]:
         if not (first.isdecimal() and (last.isdecimal() if dash else True)):
             raise AelibError(f"--seeds takes whole numbers such as 3, 0,2 or 0-4, not {text!r}")
         seeds += range(int(first), int(last or first) + 1)
+    if not seeds:
+        raise AelibError(f"--seeds {text} are none: the first comes first")
     return seeds
 
 
@@ -211,7 +220,7 @@ def _cluster(address: str | None) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise AelibError("--scheduler needs Dask: pip install 'aelib[cluster]'") from error
+        raise AelibError("--scheduler needs Dask: pip install distributed") from error
     try:
         client = Client(address)
     except (OSError, ValueError) as error:
@@ -287,6 +296,7 @@ def _runs(options: argparse.Namespace) -> None:
 
     from aelib import index, runs
 
+    known("profile", options.profile, ("report", "quick", "smoke"))  # aelib.profiles would import PyTorch
     folder = runs.results_folder() / options.profile
     if options.remove:
         for name in index.remove(folder, options.remove, published=options.published):
@@ -344,11 +354,14 @@ def _chapter(options: argparse.Namespace) -> None:
 def _value(text: str) -> Any:
     """What papermill makes of `text`: None, whether, a number, or itself."""
     import ast
+    import json
 
     try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+        value = ast.literal_eval(text)
+        json.dumps(value)
+    except (SyntaxError, ValueError, TypeError):
         return text
+    return value
 
 
 def _in_a_checkout() -> None:

@@ -102,7 +102,7 @@ def _whole(path: Path) -> bool:
 
 
 def empty() -> None:
-    """Remove what the compiler has kept, on disk and in this process; what other programs have there is left alone."""
+    """Remove what the compiler has kept, on disk and in this process; other programs of this user compile anew, too."""
     from torch._inductor.utils import clear_caches
 
     for folder in _caches():

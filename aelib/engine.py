@@ -1,7 +1,8 @@
 """How papermill executes a chapter: progress in the terminal, and a notebook that everyone can read.
 
 papermill loads this module by its entry point, so that `papermill CHAPTER out.ipynb` needs no option. It must import
-little: it does so for every notebook of the environment. What is no chapter is executed as by papermill alone.
+little: it does so for every notebook of the environment. One that does not import aelib is executed as by papermill
+alone; any that does counts as a chapter.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def _as_written(notebook: NotebookNode) -> None:
     """Take back what `make_readable` has done to a notebook that is executed again."""
     notebook.cells = [cell for cell in notebook.cells if ADDED not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
-        cell.source = cell.metadata.pop(WRITTEN, cell.source)
+        kept = cell.metadata.pop(WRITTEN, {})
+        if kept.get("shown") == cell.source:  # else somebody has changed it since
+            cell.source = kept["written"]
 
 
 ADDED, WRITTEN = "aelib-added", "aelib-written"
@@ -144,7 +147,8 @@ def make_readable(notebook: NotebookNode, source: Path) -> None:
         cells.append(cell)
         if cell.cell_type != "code":
             if (text := shown(cell.source)) != cell.source:
-                cell.metadata[WRITTEN], cell.source = cell.source, text
+                cell.metadata[WRITTEN] = {"written": cell.source, "shown": text}
+                cell.source = text
             continue
         tags = set(cell.metadata.get("tags", []))
         if tags & {"hide-input", "remove-cell", "injected-parameters"}:

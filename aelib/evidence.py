@@ -14,8 +14,9 @@ from scipy.stats import spearmanr
 from torch.utils.flop_counter import FlopCounterMode
 
 from aelib import experiments, metrics
+from aelib.errors import AelibError
 from aelib.evaluate import evaluate
-from aelib.runs import Run
+from aelib.runs import Run, precision
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "AE": ("convolutional", {}),
@@ -100,7 +101,7 @@ def unsteadiness(losses: np.ndarray) -> float:
 
 def multiplications(run: Run) -> float:
     """Of one answer of the model of `run`, its layers' products with what they are given, additions counted as well."""
-    experiment = experiments.EXPERIMENTS[run.config["experiment"]]
+    experiment = experiments.as_configured(run.config)
     model = experiment.model_class(experiment.model).eval()
     given = torch.zeros(1, experiment.model.features) if experiment.source else torch.zeros(1, 1, 28, 28)
     with FlopCounterMode(display=False) as counted, torch.no_grad():
@@ -131,8 +132,20 @@ def _right(seeds: Seeds, kind: str) -> np.ndarray:
 
 def _ratio(seeds: Seeds, of: Callable[[Run], float]) -> np.ndarray:
     """Of the head over the CNN."""
-    pairs = zip(seeds.runs("head"), seeds.runs("CNN"), strict=True)
+    pairs = [*zip(seeds.runs("head"), seeds.runs("CNN"), strict=True)]
+    for head, cnn in pairs if of is _seconds else ():
+        if _machine(head) != _machine(cnn):
+            raise AelibError(f"{head.path.name} and {cnn.path.name} are of two machines, whose times do not compare")
     return np.array([of(head) / of(cnn) for head, cnn in pairs])
+
+
+def _machine(run: Run) -> tuple[Any, ...]:
+    engine = run.provenance["engine"]
+    return run.provenance["hardware"], engine["device"], precision(engine)
+
+
+def _seconds(run: Run) -> float:
+    return run.provenance["training_seconds"]
 
 
 def _error(seeds: Seeds, kind: str) -> np.ndarray:
@@ -169,7 +182,7 @@ EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
         s.found("CNN", "answers", "cross_entropy") - s.found("CNN with transforms", "answers", "cross_entropy"),
     ],
     "smaller": lambda s: [_ratio(s, lambda run: run.metrics["parameters"]), _ratio(s, multiplications)],
-    "quicker": lambda s: [1 / _ratio(s, lambda run: run.provenance["training_seconds"])],
+    "quicker": lambda s: [1 / _ratio(s, _seconds)],
     "features": lambda s: [s.found("head", "behind_encoder", f"{name}_difference") for name in ("logit", "class")],
     "dae-similar": lambda s: [_log_difference(s.metric("DAE", "validation_loss"), s.metric("AE", "validation_loss"))],
     "dae-slower": lambda s: [s.history("DAE", until_near) - s.history("AE", until_near)],

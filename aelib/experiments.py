@@ -245,7 +245,9 @@ def obtain(
         search = study.obtain(study.Plan(profile, folder=folder))
     source = None
     if needed := EXPERIMENTS[name].source:
-        source = obtain(needed, profile=profile, seed=seed, config=config, folder=folder)
+        source = obtain(
+            needed, profile=profile, seed=seed, config=config, folder=folder, precision=precision, maps=maps
+        )
     asked = _asked(name, profile, seed, search, source, folder, summary, parameters)
 
     def make(workspace: Path) -> Contents:
@@ -377,7 +379,7 @@ def doubt(path: Path) -> str:
     if kept["digest"] == code.digest():
         return ""
     try:
-        experiment = _as_configured(config)
+        experiment = as_configured(config)
     except (AelibError, LookupError, TypeError):  # the code no longer takes this configuration
         return code.STALE
     try:
@@ -423,7 +425,7 @@ def _limited(experiment: Experiment, profile: str) -> Experiment:
     return replace(experiment, training=replace(experiment.training, max_epochs=limit))
 
 
-def _as_configured(config: dict[str, Any]) -> Experiment:
+def as_configured(config: dict[str, Any]) -> Experiment:
     """The experiment that a run with `config` is of.
 
     Raises:
@@ -661,7 +663,7 @@ def _load_weights(model: Model, run: Run) -> None:
 
 
 def _untrained(run: Run) -> Model:
-    experiment = _as_configured(run.config)
+    experiment = as_configured(run.config)
     return experiment.model_class(experiment.model)
 
 
@@ -690,6 +692,17 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     return metrics, arrays
 
 
+@torch.no_grad()
+def outputs(run: Run) -> Tensor:
+    """What the model of `run` makes of its test images, (M, …).
+
+    Raises:
+        AelibError: as `measure_again`.
+    """
+    model, loaders = prepared(run)
+    return torch.cat([model(inputs) for inputs, _ in loaders.test_dataloader()])
+
+
 def prepared(run: Run) -> tuple[Model, GarmentLoaders]:
     """The model of `run`, with its weights, and the batches that it was trained and tested on.
 
@@ -710,7 +723,7 @@ def train_again(run: Run, workspace: Path) -> Contents:
     Raises:
         AelibError: as `measure_again`, or the training diverged.
     """
-    asked = _Asked(_as_configured(run.config), run.config, run.path, source_of(run.path, run.config))
+    asked = _Asked(as_configured(run.config), run.config, run.path, source_of(run.path, run.config))
     return _make(asked, _data(run)[0], workspace, like=run.provenance)
 
 

@@ -381,6 +381,30 @@ def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     return figure
 
 
+def confusion_difference(ours: np.ndarray, theirs: np.ndarray, *, of: Sequence[Kept]) -> Figure:
+    """Our answers to a thousand images of each class minus the report's: predicted class across, true class down.
+
+    Args:
+        ours, theirs: counts, (10, 10), true class down; the report's of a thousand each.
+    """
+    difference = np.rint(1000 * ours / ours.sum(1, keepdims=True)).astype(int) - theirs
+    columns = {f"predicted {name}": counts for name, counts in zip(CLASSES, difference.T, strict=True)}
+    figure = _figure(5.6, of, {"true class": CLASSES} | columns)
+    axis = figure.subplots()
+    most = max(np.abs(difference).max(), 1)
+    axis.imshow(difference, cmap="PuOr", vmin=-most, vmax=most)
+    for (row, column), count in np.ndenumerate(difference):
+        colour = "white" if abs(count) > 0.6 * most else "black"
+        said = f"{count:+d}".replace("-", "−") if count else "0"
+        axis.text(column, row, said, ha="center", va="center", fontsize=8, color=colour)
+    axis.set_xticks(range(10), CLASSES, rotation=45, ha="right")
+    axis.set_yticks(range(10), CLASSES)
+    axis.set(xlabel="Predicted class", ylabel="True class")
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
 def finder_curve(
     curve: tuple[np.ndarray, np.ndarray],
     chosen: float,

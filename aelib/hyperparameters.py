@@ -9,6 +9,9 @@ import torch
 from aelib.errors import AelibError, at_least_one, is_number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "adamax": torch.optim.Adamax}
+PRECISIONS = ("float32", "tf32", "bf16")
+"""Of the steps of a training."""
+
 SGD_MOMENTUM = 0.91
 """The report's; Adam and Adamax keep PyTorch's defaults."""
 

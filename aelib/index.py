@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ class Entry:
     Attributes:
         name: of its folder.
         experiment: that it is of; "study" of a study.
-        differs: in which parameters from that experiment's defaults, and from what to what.
+        differs: the parameters that are not that experiment's defaults, and what they are.
         seed: of the run.
         metrics: by name; of a study none.
         summary: whether it keeps no weights.
@@ -47,7 +49,7 @@ class Entry:
 
 def entries(folder: Path) -> list[Entry]:
     """The runs and studies in `folder`, a profile's, by name; what is damaged is for `aelib verify` to say."""
-    paths = [path.parent for path in sorted(folder.glob("[!.]*/config.json"))]
+    paths = [path.parent for path in sorted(folder.glob("[!.]*/config.json")) if _readable(path.parent)]
     doubts = _doubts(folder, paths)
     found = []
     for path in paths:
@@ -67,6 +69,16 @@ def entries(folder: Path) -> list[Entry]:
             )
         )
     return found
+
+
+def _readable(path: Path) -> bool:
+    try:
+        runs.about(path)
+        json.loads((path / "metrics.json").read_bytes() if (path / "metrics.json").exists() else b"{}")
+    except (OSError, ValueError):
+        print(f"aelib: run {path}: its files cannot be read: `aelib verify` says more", file=sys.stderr)
+        return False
+    return True
 
 
 def _differs(path: Path, config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +111,9 @@ def _doubts(folder: Path, paths: list[Path]) -> dict[Path, str]:
         else:
             from aelib import experiments
 
-            found[path] = new[key] = experiments.doubt(path)
+            found[path] = experiments.doubt(path)
+            if found[path] in ("", code.STALE):  # else it could not be told, this time
+                new[key] = found[path]
     if new.keys() - kept.keys():
         with contextlib.suppress(OSError):  # a folder that cannot be written is asked again each time
             partial = file.with_name(f"{DOUBTS}.partial")
@@ -140,7 +154,7 @@ def remove(folder: Path, names: Iterable[str], *, published: bool = False) -> li
     Raises:
         AelibError: one is not there, or published and that was not said; then none is deleted.
     """
-    chosen = [_named(folder, name) for name in names]
+    chosen = [*dict.fromkeys(_named(folder, name) for name in names)]
     kept = [name for name in chosen if _tracked(folder / name)]
     if kept and not published:
         raise AelibError(f"{', '.join(kept)}: published, in git; to delete such a run say --published")
@@ -157,7 +171,12 @@ def _named(folder: Path, name: str) -> str:
 
 
 def _tracked(path: Path) -> bool:
-    command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", str(path / "config.json")]
-    with contextlib.suppress(OSError):
-        return subprocess.run(command, capture_output=True).returncode == 0
-    return False
+    """Whether git has this run, or may have it: where git does not say, it counts as published."""
+    if not any((folder / ".git").exists() for folder in path.absolute().parents):
+        return False
+    command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", str(path.absolute() / "config.json")]
+    own = {name: value for name, value in os.environ.items() if name not in runs.ANOTHER}
+    try:
+        return subprocess.run(command, env=own, capture_output=True).returncode != 1  # which is its "no"
+    except OSError:
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import binomtest, chi2_contingency, ttest_rel
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -61,6 +61,22 @@ def ssim(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
     values = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none")
     assert isinstance(values, torch.Tensor)
     return values.numpy()
+
+
+def homogeneity(matrix: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Of each class, the probability that two classifiers that answer alike differ so much: (C, C), (C, C) → (C,).
+
+    A χ² test of two rows of counts: of the answers that both together give ten times at least, the rarer ones taken
+    together; 1 where both give one answer alone. It takes the rows as independent samples, which on the same images
+    they are not: the true probabilities are larger.
+    """
+    found = []
+    for ours, theirs in zip(matrix, other, strict=True):
+        common = (ours + theirs) >= 10
+        table = np.array([[*row[common], row[~common].sum()] for row in (ours, theirs)])
+        table = table[:, table.sum(0) > 0]
+        found.append(float(chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0)
+    return np.array(found)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:

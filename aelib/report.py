@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aelib import metrics, verdicts
+from aelib.data import CLASSES
+
 CURVES = Path(__file__).parent / "curves"
 """The numbers behind the report's figures; README.md beside them says where they are from, and how exact."""
 
@@ -54,6 +57,20 @@ def confusion(model: str) -> np.ndarray:
     """Counts, (10, 10), true class down, of the report's Figures 8 ("transfer") and 14 ("cnn")."""
     rows = _table({"transfer": "fig08_confusion", "cnn": "fig14_confusion"}[model])
     return np.array([[int(count) for name, count in row.items() if name != "true"] for row in rows])
+
+
+def unlike(model: str, matrix: np.ndarray) -> str:
+    """The classes that are answered otherwise than in the report, by a χ² test of each with Holm's correction at 5 %.
+
+    Args:
+        model: as of `confusion`.
+        matrix: our counts, (10, 10), true class down.
+
+    Returns:
+        Their names with commas between them, or "none".
+    """
+    ps = verdicts.holm(metrics.homogeneity(matrix, confusion(model)).tolist())
+    return ", ".join(name for name, p in zip(CLASSES, ps, strict=True) if p <= verdicts.LEVEL) or "none"
 
 
 def trials() -> list[dict[str, str]]:

@@ -156,6 +156,18 @@ def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False)
     return load(path)
 
 
+def receive(files: dict[str, bytes], path: Path, *, again: bool = False) -> None:
+    """Publish the files of a run that was made elsewhere, unless it is there, or in its place if `again`.
+
+    Raises:
+        AelibError: its folder cannot be written.
+    """
+    with _workspace(path, "received") as workspace:
+        if again or not path.exists():
+            publish(files, path)
+        shutil.rmtree(workspace)
+
+
 def nothing_new(path: Path) -> None:
     """Refuse to make `path` while what is there is being verified, or published.
 
@@ -384,7 +396,7 @@ def commit() -> dict[str, Any]:
     return {"commit": head, "uncommitted_changes": None if changes is None else bool(changes)}
 
 
-_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
 """What git sets, in a hook for instance, to mean one repository, which need not be this one."""
 
 
@@ -393,7 +405,7 @@ def _git(*command: str, said: bool = False) -> str | None:
     if not (ROOT / ".git").exists():
         return None  # installed, perhaps inside another project's repository
     # Where the repository is broken, the one that it lies in is not meant.
-    environment = {name: value for name, value in os.environ.items() if name not in _ANOTHER}
+    environment = {name: value for name, value in os.environ.items() if name not in ANOTHER}
     environment |= {"GIT_CEILING_DIRECTORIES": str(ROOT.parent), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     run = ["git", *command]
     try:

@@ -400,7 +400,9 @@ def _run(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> N
     try:
         model = space.sample_model(trial)
         settings = _limited(space.sample_training(trial), find_profile(plan.profile))
-    except (AelibError, LookupError, TypeError, ValueError) as error:  # of another client's making
+    except (AelibError, LookupError, TypeError, ValueError) as error:
+        if not wanted:
+            raise
         why = f"enqueued with parameters that are not of the search space ({type(error).__name__}: {error})"
         trial.set_user_attr("reason", why)
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

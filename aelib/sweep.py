@@ -6,9 +6,8 @@ import itertools
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -18,7 +17,8 @@ from typing import Any
 import torch
 
 from aelib import cores, experiments, runs
-from aelib.errors import AelibError, at_least_one
+from aelib.errors import AelibError, at_least_one, known
+from aelib.hyperparameters import PRECISIONS
 from aelib.runs import Run
 
 Packed = dict[str, dict[str, bytes]]
@@ -69,34 +69,52 @@ def sweep(
     at_least_one("workers", workers)
     check(name, seeds=seeds, **options)
     fixed, asked = _grid(seeds, {"maps": False} | options)
-    again, folder = fixed.get("again", False), folder or runs.results_folder()
-    found, failed = dict[int, Run](), dict[int, str]()
-    with _trainer(executor, workers) as pool:
-        waiting: dict[Future, int] = {}
-        for number, (parameters, seed) in enumerate(asked):
-            one = {**fixed, **parameters, "seed": seed}
-            there = None if again or pool is None else experiments.find(name, folder=folder, **_but_extent(one))
-            if there:
-                found[number] = there
-            elif pool is None:
-                found |= _done(number, partial(experiments.obtain, name, folder=folder, **one), failed)
-            elif executor:
-                needed = _needed(name, folder, executor, one)
-                waiting[pool.submit(_train_afar, name, one, needed)] = number
-            else:
-                waiting[pool.submit(_train, name, one, folder)] = number
-        for future in as_completed(waiting):
-            number = waiting[future]
-            found |= _done(number, partial(_received, future, folder, again), failed)
-            print(f"aelib: {len(found)} of {len(asked)} runs of {name} are there", file=sys.stderr)
+    folder = folder or runs.results_folder()
+    found, failed = _obtain(name, asked, fixed, folder, workers, executor)
+    if failed and len(asked) == 1:
+        raise AelibError(failed[0])
     if failed:
         lines = [f"{asked[number][0]}, seed {asked[number][1]}: {why}" for number, why in failed.items()]
         raise AelibError(
-            f"{len(failed)} of {len(asked)} runs of {name} are missing, the same call tries them again; the others are "
-            f"there: {'; '.join(lines)}"
+            f"{len(failed)} of {len(asked)} runs of {name} are missing, the others are there: {'; '.join(lines)}"
         )
     numbered = [(found[number], *each) for number, each in enumerate(asked)]
     return [Row(parameters, seed, run.metrics, run.path) for run, parameters, seed in numbered]
+
+
+Asked = list[tuple[dict[str, Any], int]]
+"""Parameters and a seed, of each run of a sweep."""
+
+
+def _obtain(
+    name: str, asked: Asked, fixed: dict[str, Any], folder: Path, workers: int, executor: Executor | None
+) -> tuple[dict[int, Run], dict[int, str]]:
+    """The runs, by their place in `asked`, and why others could not be had."""
+    found, failed = dict[int, Run](), dict[int, str]()
+    again, here = fixed.get("again", False), executor is None and workers == 1
+    jobs = {number: {**fixed, **parameters, "seed": seed} for number, (parameters, seed) in enumerate(asked)}
+    for number, job in jobs.items():
+        if here:
+            _done(number, partial(experiments.obtain, name, folder=folder, **job), found, failed)
+        elif not again:
+            _done(number, partial(experiments.find, name, folder=folder, **_but_extent(job)), found, failed)
+    left = {number: job for number, job in jobs.items() if number not in {**found, **failed}}
+    if executor:
+        needed = _needed(name, left, folder, executor, failed)
+        waiting = {
+            executor.submit(_train_afar, name, job, needed[number]): number
+            for number, job in left.items()
+            if number not in failed
+        }
+        _collect(name, waiting, found, failed, folder, again)
+    elif left:
+        _by_processes(name, left, found, failed, folder, min(workers, len(left)))
+        # A worker that is killed takes what the others do with it; alone, each shows whether it was the one.
+        broken = {number: left[number] for number, why in failed.items() if why == DIED}
+        for number, job in broken.items() if len(left) > 1 else ():
+            del failed[number]
+            _by_processes(name, {number: job}, found, failed, folder, 1)
+    return found, failed
 
 
 def check(name: str, *, seeds: Sequence[int] = (0,), **options) -> None:
@@ -106,12 +124,15 @@ def check(name: str, *, seeds: Sequence[int] = (0,), **options) -> None:
         AelibError: a name is unknown or a value out of range.
     """
     fixed, asked = _grid(seeds, options)
+    if not asked:
+        raise AelibError(f"no run of {name} is asked for: give a seed, and a value of each parameter")
     fixed.pop("summary", None)
+    known("precision", fixed.get("precision") or PRECISIONS[0], PRECISIONS)
     for parameters, seed in asked:
         experiments.check(name, seed=seed, **_but_extent(fixed), **parameters)
 
 
-def _grid(seeds: Sequence[int], options: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[dict[str, Any], int]]]:
+def _grid(seeds: Sequence[int], options: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
     """The options that are the same for all, and of each run the parameters that are tried, and its seed."""
     tried = {key: value for key, value in options.items() if isinstance(value, list)}
     fixed = {key: value for key, value in options.items() if key not in tried}
@@ -124,36 +145,60 @@ def _but_extent(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in ("again", "maps", "precision")}
 
 
-def _done(number: int, get: Callable[[], Run], failed: dict[int, str]) -> dict[int, Run]:
-    """The run, by its number; nothing, but a line in `failed`, if it could not be had."""
+DIED = "its worker died"
+
+
+def _done(number: int, get: Callable[[], Run | None], found: dict[int, Run], failed: dict[int, str]) -> None:
+    """Put a run into `found`, or why it could not be had into `failed`; nothing where there is none."""
     try:
-        return {number: get()}
-    except (AelibError, BrokenExecutor) as error:
-        failed[number] = str(error) if isinstance(error, AelibError) else "its worker died"
-    return {}
+        if run := get():
+            found[number] = run
+    except AelibError as error:
+        failed[number] = str(error)
+    except BrokenExecutor:
+        failed[number] = DIED
 
 
-@contextmanager
-def _trainer(executor: Executor | None, workers: int) -> Iterator[Executor | None]:
-    """`executor`, or one of so many processes here; None for the present process."""
-    if executor or workers == 1:
-        yield executor
-        return
+def _collect(
+    name: str,
+    waiting: dict[Future, int],
+    found: dict[int, Run],
+    failed: dict[int, str],
+    folder: Path,
+    again: bool = False,
+) -> None:
+    """What workers have made, as it comes."""
+    for future in as_completed(waiting):
+        number = waiting[future]
+        if isinstance(error := future.exception(), Exception) and not isinstance(error, (AelibError, BrokenExecutor)):
+            failed[number] = f"{type(error).__name__}: {error}"  # of the executor, or of another version of aelib there
+        else:
+            _done(number, partial(_received, future, folder, again), found, failed)
+        said = f": {failed[number]}" if number in failed else ""
+        print(f"aelib: of {name} {len(found)} runs are there, {len(failed)} failed{said}", file=sys.stderr)
+
+
+def _by_processes(
+    name: str, jobs: dict[int, dict], found: dict[int, Run], failed: dict[int, str], folder: Path, workers: int
+) -> None:
+    """Train in so many processes of this machine; they end when this one is interrupted, and go on next time."""
     threads = max(1, cores.available() // workers)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(threads,)) as pool:
+        waiting = {pool.submit(_train, name, job, folder): number for number, job in jobs.items()}
+        processes = [*(pool._processes or {}).values()]
         try:
-            yield pool
+            _collect(name, waiting, found, failed, folder)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            for process in processes:
+                process.kill()  # which loses nothing but an epoch; anything else the pool would take for an answer
             raise
 
 
 def _begin(threads: int) -> None:
-    """What a process of its own begins with: its share of the cores; a SIGTERM ends it as Ctrl-C does."""
+    """What a process of its own begins with: its share of the cores; Ctrl-C is for the one that started it."""
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _train(name: str, options: dict[str, Any], folder: Path) -> Packed:
@@ -169,18 +214,32 @@ def _train_afar(name: str, options: dict[str, Any], needed: Packed) -> Packed:
         return _packed(experiments.obtain(name, folder=Path(temporary), **options).path)
 
 
-def _needed(name: str, folder: Path, executor: Executor, options: dict[str, Any]) -> Packed:
-    """What a run stands on, an encoder or a study; made if it is missing."""
-    packed: Packed = {}
-    if options.get("config") == "study":
-        from aelib import study  # and with it Optuna, which takes a second to import
+def _needed(
+    name: str, jobs: dict[int, dict], folder: Path, executor: Executor, failed: dict[int, str]
+) -> dict[int, Packed]:
+    """What each run stands on, a study or an encoder, made if it is missing; in `failed`, why it could not be."""
+    needed: dict[int, Packed] = {number: {} for number in jobs}
+    for number, job in jobs.items():
+        if job.get("config") == "study":
+            from aelib import study  # and with it Optuna, which takes a second to import
 
-        packed |= _packed(study.obtain(study.Plan(options.get("profile", "report"), folder=folder)).path)
-    if source := experiments.EXPERIMENTS[name].source:
-        asked = {key: value for key, value in options.items() if key in ("profile", "config", "precision", "maps")}
-        (row,) = sweep(source, seeds=[options["seed"]], executor=executor, folder=folder, **asked)
-        packed |= _packed(row.path)
-    return packed
+            needed[number] |= _packed(study.obtain(study.Plan(job.get("profile", "report"), folder=folder)).path)
+    source = experiments.EXPERIMENTS[name].source
+    if source and jobs:
+        fixed = {key: value for key, value in next(iter(jobs.values())).items() if key in FOR_THE_SOURCE}
+        seeds = sorted({job["seed"] for job in jobs.values()})
+        found, missing = _obtain(source, [({}, seed) for seed in seeds], fixed, folder, 1, executor)
+        for number, job in jobs.items():
+            place = seeds.index(job["seed"])
+            if place in missing:
+                failed[number] = f"{source}: {missing[place]}"
+            else:
+                needed[number] |= _packed(found[place].path)
+    return needed
+
+
+FOR_THE_SOURCE = ("profile", "config", "precision", "maps")
+"""What a run that another one stands on has of that one's options."""
 
 
 def _packed(path: Path) -> Packed:
@@ -191,9 +250,8 @@ def _packed(path: Path) -> Packed:
 def _unpack(packed: Packed, folder: Path, *, again: bool = False) -> None:
     """Publish in `folder` what is not there yet, or all of it if `again`."""
     for name, files in packed.items():
-        if files and (again or not (folder / name).exists()):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            runs.publish(files, folder / name)
+        if files:
+            runs.receive(files, folder / name, again=again)
 
 
 def _received(future: Future, folder: Path, again: bool) -> Run:

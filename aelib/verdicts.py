@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from aelib.errors import AelibError
+
 CONFIRMED, NOT_CONFIRMED, UNDECIDED = VERDICTS = ("confirmed", "not confirmed", "undecided")
 
 LEVEL = 0.05
@@ -67,6 +69,18 @@ def _p(difference: float, error: float, freedom: float) -> float:
     return float(stats.t.sf(difference / error, freedom))
 
 
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """`values` as float64.
+
+    Raises:
+        AelibError: some are none: then nothing is to be decided.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise AelibError("a claim cannot be decided on numbers that are not finite: look at the runs that gave them")
+    return values
+
+
 def estimate(values: np.ndarray) -> Estimate:
     """Of one number per seed, (n,), or one per seed and image, (n, N), the same N images for each seed.
 
@@ -75,7 +89,7 @@ def estimate(values: np.ndarray) -> Estimate:
     its degrees of freedom are Satterthwaite's. An image's variance is never below zero, so that the error is at least
     that of the seeds alone.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = _numbers(values)
     by_seed = values if values.ndim == 1 else values.mean(1)
     n = len(by_seed)
     mean, error, freedom = float(by_seed.mean()), float(by_seed.std(ddof=1) / n**0.5), float(n - 1)
@@ -210,13 +224,13 @@ class Alike:
     also: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        return f"the mean is within ±{self.margin:g} by two one-sided tests; not confirmed if it is beyond by one"
+        return f"the mean is within ±{self.margin:g} by two one-sided tests; not confirmed if it is beyond by another"
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,) or (n, N)."""
         found = estimate(values)
         inside = max(found.above(-self.margin), found.below(self.margin))
-        outside = min(found.above(self.margin), found.below(-self.margin))
+        outside = min(1.0, 2 * min(found.above(self.margin), found.below(-self.margin)))
         return Outcome(found.interval(), inside, outside)
 
 
@@ -232,6 +246,7 @@ class Always:
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,)."""
+        values = _numbers(values)
         return Outcome((float(np.min(values)), float(np.max(values))), None, None, bool(np.max(values) <= self.bound))
 
 

@@ -107,6 +107,11 @@ def test_what_is_executed_again_has_its_new_numbers(tmp_path):
     assert "| `number` | **`3`** | of them |" in second[1].source
     assert "`papermill book/chapter.ipynb out.ipynb -p number 3`" in second[1].source
     assert len(second) == len(first) + 1, "papermill's own"
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    notebook.cells[0].source = "# Title\n\nA sentence of mine."
+    nbformat.write(notebook, tmp_path / "out.ipynb")
+    third = execute(tmp_path / "out.ipynb", tmp_path / "out.ipynb", number=4).cells
+    assert third[0].source == "# Title\n\nA sentence of mine."
 
 
 TRAINS = """

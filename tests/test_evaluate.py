@@ -37,7 +37,7 @@ def copied(run, folder):
     import shutil
 
     path = folder / "smoke" / run.path.name
-    shutil.copytree(run.path, path)
+    shutil.copytree(run.path, path, ignore=shutil.ignore_patterns("evaluations"))
     return runs.load(path)
 
 
@@ -164,3 +164,32 @@ def test_a_drawing_is_judged_by_what_it_is(all_tiny, tiny_results, monkeypatch):
     far = autoencoders.drawings(run, *judges)
     assert near["frechet"] == pytest.approx(0, abs=1e-3 * far["frechet"])
     assert near["sharpness"].mean() > far["sharpness"].mean() + 3
+
+
+def test_a_classifier_of_an_older_version_is_evaluated_too(all_tiny, tiny_results):
+    run = experiments.obtain("cnn", profile="smoke", folder=tiny_results)
+    older = replace(run, arrays={"predictions": run.arrays["predictions"]})
+    now, then = (evaluate.answers(each)["cross_entropy"] for each in (run, older))
+    np.testing.assert_allclose(then, now, rtol=5e-3, atol=1e-3)
+
+
+def test_a_metric_of_others_is_refused(run):
+    with pytest.raises(AelibError, match="answers is no metric of convolutional-.*: it has reconstructions"):
+        evaluate.evaluate(run, "answers")
+
+
+def test_what_a_metric_reads_is_part_of_its_version(run, counted, tmp_path, monkeypatch):
+    mine = copied(run, tmp_path)
+    monkeypatch.setitem(store.METRICS, "number", replace(store.METRICS["number"], reads=("maps",)))
+    evaluate.evaluate(mine, "number")
+    monkeypatch.setitem(store.METRICS, "maps", replace(store.METRICS["maps"], version=99))
+    assert evaluate.evaluate(mine, "number")["number"] == 2
+
+
+def test_a_damaged_evaluation_is_a_fault_and_stays(run, counted, tmp_path):
+    mine = copied(run, tmp_path)
+    evaluate.evaluate(mine, "number")
+    path = mine.path / "evaluations" / "number.safetensors"
+    path.write_bytes(path.read_bytes()[:20])
+    assert evaluate.faults(mine) == ["evaluations/number.safetensors is damaged: delete it"]
+    assert len(path.read_bytes()) == 20

@@ -63,6 +63,7 @@ def all_figures(of):
     yield figures.class_maps(maps, np.arange(50) % 10, of=of)
     yield figures.loss_histories(dict.fromkeys("abc", HISTORY), theirs={"b": report.losses("variational")}, of=of)
     yield figures.confusion_matrix(rng.integers(0, 900, (10, 10)), of=of)
+    yield figures.confusion_difference(rng.integers(0, 900, (10, 10)), report.confusion("cnn"), of=of)
     yield figures.finder_curve((np.geomspace(1e-6, 1, 30), rng.random(30)), 1e-2, report.finder(), 0.0033, of=of)
     yield figures.rows_of_images(dict.fromkeys("abc", images[:6]), titles=list("123456"), of=of)
     yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), of=of)
@@ -71,7 +72,7 @@ def all_figures(of):
 def test_every_figure_carries_the_notice_of_its_profile():
     for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
         drawn = list(all_figures(of))
-        assert [figure.get_suptitle() for figure in drawn] == [notice] * 18
+        assert [figure.get_suptitle() for figure in drawn] == [notice] * 19
 
 
 def test_a_figure_is_the_same_file_each_time():
@@ -106,7 +107,7 @@ def test_a_figure_gives_its_runs_its_numbers_and_itself_twice():
         picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
         assert picture.width // 2 == size["image/png"]["width"]
         assert bundle[runs.PATHS] == "\n".join(runs.portable(each.path) for each in figure.of)
-    assert sum("text/csv" in bundle for bundle in bundles) == 13, "all but four of images, and one for no notebook"
+    assert sum("text/csv" in bundle for bundle in bundles) == 14, "all but four of images, and one for no notebook"
     lines = bundles[3]["text/csv"].splitlines()
     assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
     assert len(lines) == 1 + len(HISTORY)

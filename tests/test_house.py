@@ -31,7 +31,7 @@ FLOORS = {
     "progress": 1,
     "words": 1,
     "pages": 2,
-    "report": 1,
+    "report": 2,
     "runs": 1,
     "figures": 4,
     "metrics": 1,

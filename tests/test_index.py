@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from aelib import cli, code, experiments, index, runs
+from aelib import cli, code, experiments, index, profiles, runs
 from aelib.errors import AelibError
 
 
@@ -96,3 +96,32 @@ def test_a_look_at_the_runs_needs_no_pytorch(folder):
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] 0"
     assert len(done.stdout.splitlines()) == 4
+
+
+def test_one_that_is_damaged_hides_no_other(folder, capsys):
+    one, other = sorted(folder.glob("variational-*"))
+    (one / "config.json").write_text("{")
+    assert other.name in {each.name for each in index.entries(folder)}
+    assert f"run {one}: its files cannot be read: `aelib verify` says more" in capsys.readouterr().err
+    assert cli.main(["runs", "--profile", "reprot"]) == 1
+    assert "did you mean 'report'" in capsys.readouterr().err
+
+
+def test_where_git_does_not_say_a_run_counts_as_published(folder, monkeypatch):
+    (path,) = folder.glob("convolutional-*")
+    assert not index._tracked(path), "there is no repository"
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    assert not index._tracked(path)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert index._tracked(path)
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    subprocess.run(["git", "add", path.name], cwd=folder, check=True)
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert index._tracked(path)
+    monkeypatch.setenv("PATH", "")
+    assert index._tracked(path)
+
+
+def test_the_profiles_are_all(folder):
+    for name in profiles.PROFILES:
+        assert cli.main(["runs", "--profile", name]) == 0

@@ -70,3 +70,17 @@ def test_a_paired_difference_sees_what_the_spread_hides():
     # The textbook's five pairs: mean 1, standard error 1/√2, t of 0.975 with four degrees of freedom 2.776.
     mean, low, high = metrics.paired_difference(np.array([3.0, 2, 1, 0, -1]), np.zeros(5))
     assert (mean, low, high) == pytest.approx((1, 1 - 2.776 / 2**0.5, 1 + 2.776 / 2**0.5), abs=1e-3)
+
+
+def test_rows_of_counts_that_differ_more_than_by_chance():
+    """As rarely as it says among alike ones, and surely where they are not."""
+    draws = np.random.default_rng(0)
+    shares = np.array([0.8, 0.1, 0.05, 0.04, 0.01, 0, 0, 0, 0, 0])
+    alike = [
+        metrics.homogeneity(draws.multinomial(1000, shares, 10), draws.multinomial(1000, shares, 10))
+        for _ in range(100)
+    ]
+    assert 0.03 < (np.concatenate(alike) < 0.05).mean() < 0.07
+    other = np.array([0.7, 0.2, 0.05, 0.04, 0.01, 0, 0, 0, 0, 0])
+    assert metrics.homogeneity(draws.multinomial(1000, shares, 1), draws.multinomial(1000, other, 1))[0] < 1e-6
+    assert metrics.homogeneity(np.diag([1000] * 10), np.diag([1000] * 10)).tolist() == [1.0] * 10

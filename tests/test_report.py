@@ -67,3 +67,10 @@ def test_how_far_a_history_is_apart():
     longer = [*theirs, 5.0, 5.0]
     assert report.apart("autoencoder", [{"validation_loss": 1.1 * each} for each in longer]) == pytest.approx(0.1)
     assert report.apart("autoencoder", [{"validation_loss": 0.9 * theirs[0]}]) == pytest.approx(0.1)
+
+
+def test_classes_that_are_answered_otherwise_are_named():
+    matrix = report.confusion("cnn").copy()
+    assert report.unlike("cnn", matrix) == "none"
+    matrix[6, 6], matrix[6, 0] = matrix[6, 6] - 300, matrix[6, 0] + 300
+    assert report.unlike("cnn", matrix) == "Shirt"

@@ -66,6 +66,9 @@ def test_tuples_are_one_value():
         ({"seeds": [0, -1]}, "seed must be"),
         ({"profile": "reprot"}, "did you mean 'report'"),
         ({"workers": 0}, "workers must be"),
+        ({"precision": "float46"}, "did you mean 'float16'|precision must be one of float32"),
+        ({"seeds": []}, "no run of variational is asked for"),
+        ({"beta": []}, "no run of variational is asked for"),
     ],
 )
 def test_what_is_wrong_is_found_before_any_work(options, message, tmp_path, trained):
@@ -92,6 +95,47 @@ def test_one_that_fails_stops_no_other(tmp_path, trained, monkeypatch):
     assert len(trained) == 2
 
 
+def test_one_alone_that_fails_says_why(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    monkeypatch.setattr(experiments, "obtain", lambda *_, **__: _raise(AelibError("the reason")))
+    assert cli.main(["train", "cnn", "--profile", "smoke"]) == 1
+    assert capsys.readouterr().err == "aelib: the reason\n"
+
+
+def _raise(error):
+    raise error
+
+
+SIGNALLED = f"""
+{tiny.BEGIN}
+import signal, sys
+from aelib import cli, sweep
+from test_sweep import _sleeps
+sweep._train = _sleeps
+print("begun", flush=True)
+sys.exit(cli.main("train variational --profile smoke --seeds 0-7 --workers 2".split()))
+"""
+
+
+def _sleeps(name, options, folder):
+    """A training that goes on until it is killed; it says that it has begun."""
+    (folder / f"began-{options['seed']}").touch()
+    time.sleep(PATIENCE)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_interrupted_its_processes_end_with_it(number, status, tmp_path):
+    """Those that train are killed, and none of those that wait begins."""
+    environment = os.environ | {"AELIB_RESULTS": str(tmp_path), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    program = subprocess.Popen([sys.executable, "-c", SIGNALLED], env=environment, stderr=subprocess.PIPE, text=True)
+    _until(lambda: len([*tmp_path.glob("began-*")]) == 2)
+    program.send_signal(number)
+    _, said = program.communicate(timeout=PATIENCE)
+    assert program.returncode == status
+    assert said.splitlines()[-1].startswith("aelib: interrupted")
+    assert len([*tmp_path.glob("began-*")]) == 2
+
+
 class Afar:
     """An executor that shares nothing with the one who asks, as a cluster's does; it may lose a worker."""
 
@@ -104,8 +148,10 @@ class Afar:
         future = Future()
         with self.patch.context() as patch:
             patch.setenv("AELIB_RESULTS", str(self.folder))
-            answer = function(*pickle.loads(pickle.dumps(arguments)))
-        future.set_result(pickle.loads(pickle.dumps(answer)))
+            try:
+                future.set_result(pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments))))))
+            except Exception as error:
+                future.set_exception(error)
         return future
 
 
@@ -131,6 +177,24 @@ def test_runs_come_back_from_machines_that_share_no_folder(tmp_path, trained, mo
     assert len(trained) == 6
 
 
+def test_what_a_cluster_cannot_do_stops_no_other(tmp_path, monkeypatch):
+    """An encoder that diverges, and a scheduler that gives a task up, as Dask does when its workers die."""
+    executor, fit = Afar(tmp_path / "afar", monkeypatch), training.fit
+
+    def diverging(model, data, config, *, seed, **others):
+        if seed == 1:
+            raise training.Diverged("the training diverged")
+        return fit(model, data, config, seed=seed, **others)
+
+    monkeypatch.setattr(training, "fit", diverging)
+    with pytest.raises(AelibError, match=r"^1 of 2 runs of transfer are missing.*seed 1: convolutional: the train"):
+        sweep.sweep("transfer", profile="smoke", seeds=[0, 1], folder=tmp_path, executor=executor)
+    assert experiments.find("transfer", profile="smoke", seed=0, folder=tmp_path)
+    monkeypatch.setattr(sweep, "_train_afar", lambda *_: _raise(LookupError("KilledWorker")))
+    with pytest.raises(AelibError, match="LookupError: KilledWorker"):
+        sweep.sweep("cnn", profile="smoke", folder=tmp_path, executor=executor)
+
+
 def _dies(name, options, folder):
     if options["seed"] == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -148,10 +212,11 @@ TRAIN = sweep._train
 def test_processes_share_the_work_and_one_that_is_killed_is_named(tmp_path, trained, monkeypatch):
     options = {"profile": "smoke", "folder": tmp_path, "seeds": [0, 1], "workers": 2, "max_epochs": 1}
     monkeypatch.setattr(sweep, "_train", _dies)
-    with pytest.raises(AelibError, match=r"seed 1: its worker died"):
+    with pytest.raises(AelibError, match=r"^1 of 2 runs of variational are missing.*seed 1: its worker died$"):
         sweep.sweep("variational", **options)
-    for path in (tmp_path / "smoke").glob("[!.]*"):
-        runs.load(path)  # whole, if it is there
+    assert [runs.load(path).config["seed"] for path in (tmp_path / "smoke").glob("[!.]*")] == [0], (
+        "the other one is made"
+    )
     monkeypatch.setattr(sweep, "_train", _as_tiny)
     rows = sweep.sweep("variational", **options)
     assert [runs.load(row.path).config["seed"] for row in rows] == [0, 1]
@@ -168,8 +233,15 @@ def test_the_command_sweeps(tmp_path, monkeypatch, capsys):
     assert "validation_loss=" in lines[1]
     assert cli.main(["train", "variational", "--profile", "smoke", "--set", "beta"]) == 1
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
-    assert cli.main(["train", "variational", "--profile", "smoke", "--seeds", "4-x"]) == 1
-    assert "--seeds takes" in capsys.readouterr().err
+    for wrong, said in (
+        (["--seeds", "4-x"], "--seeds takes"),
+        (["--seeds", "4-2"], "--seeds 4-2 are none"),
+        (["--set", "seed=3"], "--set takes each parameter of the experiment once"),
+        (["--set", "beta=1", "--set", "beta=2"], "--set takes each parameter of the experiment once"),
+        (["--scheduler", "tcp://a:1", "--workers", "2"], "take one of them"),
+    ):
+        assert cli.main(["train", "variational", "--profile", "smoke", *wrong]) == 1
+        assert said in capsys.readouterr().err
     channels = "channels=(16,32,32),(4,4,8)"
     assert cli.main(["train", "convolutional", "--profile", "smoke", "--set", channels, "--set", "max_epochs=1"]) == 0
     assert "channels=(4, 4, 8)" in capsys.readouterr().out

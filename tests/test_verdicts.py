@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from aelib import claims, verdicts
+from aelib.errors import AelibError
 from aelib.verdicts import CONFIRMED, NOT_CONFIRMED, UNDECIDED, Above, Alike, Always, Below, Reproduces
 
 RNG = np.random.default_rng(0)
@@ -116,4 +117,15 @@ def test_statements_are_whole():
         assert each.where
         assert each.rules
         assert not each.judges or len(each.rules) > 1
-        assert all("in every seed" in str(rule) or "one-sided" in str(rule) for rule in each.rules.values())
+
+
+@pytest.mark.parametrize("rule", [Above(), Alike(0.1), Always(0.0), Reproduces(1.0)])
+def test_what_is_no_number_decides_nothing(rule):
+    with pytest.raises(AelibError, match="not finite"):
+        rule.decide(np.array([1.0, np.nan, 1.0]))
+
+
+def test_no_difference_is_refuted_as_rarely_as_it_says():
+    """Of a margin next to nothing, where both ways out are near."""
+    refuted = [Alike(0.001).decide(RNG.normal(0, 1, 5)).against <= 0.05 for _ in range(4000)]
+    assert np.mean(refuted) == pytest.approx(0.05, abs=0.01)

@@ -52,14 +52,17 @@ def components(run: Run) -> Numbers:
 
 @metric(version=1, of=AutoencoderExperiment, repeats=False)
 def maps(run: Run) -> Numbers:
-    """`tsne`: the map of the codes, (M, 2), with the report's perplexity; as it was kept, where it was."""
-    if "tsne" in run.arrays:
-        return {"tsne": run.arrays["tsne"].numpy()}
+    """`tsne`: the map of the codes, (M, 2), with the report's perplexity."""
     codes = experiments.open_run(run).codes
     return {"tsne": latent.tsne(codes, perplexity=run.config["perplexity"])}
 
 
-@metric(version=1, of=AutoencoderExperiment)
+def tsne_map(run: Run) -> np.ndarray:
+    """The map of the codes of `run` by t-SNE, (M, 2): that which it keeps, or else `maps` makes."""
+    return run.arrays["tsne"].numpy() if "tsne" in run.arrays else evaluate(run, "maps")["tsne"]
+
+
+@metric(version=1, of=AutoencoderExperiment, reads=("maps",))
 def classes(run: Run) -> Numbers:
     """How the classes lie: on the maps `pca` and `tsne`, and in whole `codes`.
 
@@ -67,7 +70,7 @@ def classes(run: Run) -> Numbers:
     `<name>_distances`, (10, 10), between the means of the classes.
     """
     trained = experiments.open_run(run)
-    places = {"pca": latent.pca(trained.codes)[0], "tsne": evaluate(run, "maps")["tsne"], "codes": trained.codes}
+    places = {"pca": latent.pca(trained.codes)[0], "tsne": tsne_map(run), "codes": trained.codes}
     found = {}
     for name, points in places.items():
         centres = latent.centroids(points, trained.labels)

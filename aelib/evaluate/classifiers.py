@@ -14,9 +14,13 @@ from aelib.runs import Run
 
 @metric(version=1, of=ClassifierExperiment, weights=False)
 def answers(run: Run) -> Numbers:
-    """From the logits that are kept: `right` and `cross_entropy`, in nats, of each test image, (M,) each."""
+    """From the logits: `right` and `cross_entropy`, in nats, of each test image, (M,) each.
+
+    Of a run of an older version, which kept none, they are made anew from its weights.
+    """
     labels = torch.from_numpy(experiments.tested_on(run)[1]).long()
-    logits = run.arrays["logits"].double()
+    logits = run.arrays["logits"] if "logits" in run.arrays else experiments.outputs(run)
+    logits = logits.double()
     loss = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     return {"right": (logits.argmax(1) == labels).numpy().astype(np.uint8), "cross_entropy": loss.float().numpy()}
 

@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from aelib import cores, experiments
-from aelib.errors import known
+from aelib.errors import AelibError, known
 from aelib.experiments import Experiment
 from aelib.runs import Run
 
@@ -32,6 +32,7 @@ class Metric:
         version: to be raised with each change of what it finds, or of the names that it gives.
         of: the kind of experiments that it is about.
         judges: experiments whose runs, of seed 0, it asks; they come after the run, in this order.
+        reads: other metrics that it reads.
         weights: whether it needs the run's weights, which a summary has not.
         repeats: whether another processor finds the same, but for last digits.
         find: the function.
@@ -41,6 +42,7 @@ class Metric:
     version: int
     of: type[Experiment]
     judges: tuple[str, ...]
+    reads: tuple[str, ...]
     weights: bool
     repeats: bool
     find: Callable[..., Numbers]
@@ -54,13 +56,14 @@ def metric(
     version: int,
     of: type[Experiment],
     judges: tuple[str, ...] = (),
+    reads: tuple[str, ...] = (),
     weights: bool = True,
     repeats: bool = True,
 ) -> Callable:
     """Make a function a metric, by its name; see `Metric`."""
 
     def enter(find: Callable[..., Numbers]) -> Callable[..., Numbers]:
-        METRICS[find.__name__] = Metric(find.__name__, version, of, judges, weights, repeats, find)
+        METRICS[find.__name__] = Metric(find.__name__, version, of, judges, reads, weights, repeats, find)
         return find
 
     return enter
@@ -86,9 +89,11 @@ def evaluate(run: Run, name: str, *, again: bool = False) -> Numbers:
         AelibError: there is no such metric, or a judge's run is damaged or cannot be trained.
     """
     asked = METRICS[known("metric", name, METRICS)]
+    if name not in metrics_of(run):
+        raise AelibError(f"{name} is no metric of {run.path.name}: it has {', '.join(metrics_of(run))}")
     profile, folder = run.path.parent.name, run.path.parent.parent
     judges = [experiments.obtain(each, profile=profile, folder=folder) for each in asked.judges]
-    about = {"run": run.checksum, "version": str(asked.version), "judges": " ".join(each.checksum for each in judges)}
+    about = _about(run, asked, judges)
     path = run.path / FOLDER / f"{name}.safetensors"
     if not again and (kept := _read(path, about)) is not None:
         return kept
@@ -99,6 +104,16 @@ def evaluate(run: Run, name: str, *, again: bool = False) -> Numbers:
     return found
 
 
+def _about(run: Run, asked: Metric, judges: list[Run]) -> dict[str, str]:
+    """What an evaluation is of; with the versions of the metrics that it reads itself."""
+    versions = [asked.version, *(METRICS[each].version for each in asked.reads)]
+    return {
+        "run": run.checksum,
+        "version": " ".join(map(str, versions)),
+        "judges": " ".join(each.checksum for each in judges),
+    }
+
+
 def faults(run: Run) -> list[str]:
     """What is kept of `run` and is not what its metric finds, a line each; what is of another version is left out."""
     lines = []
@@ -106,8 +121,16 @@ def faults(run: Run) -> list[str]:
         asked = METRICS.get(path.stem)
         if asked is None or not asked.repeats:
             continue
-        kept, found = evaluate(run, asked.name), evaluate(run, asked.name, again=True)
-        lines += [f"{FOLDER}/{path.name}: {key} is not what the run gives" for key in _different(kept, found)]
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                about, kept = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (safetensors.SafetensorError, OSError):
+            lines.append(f"{FOLDER}/{path.name} is damaged: delete it")
+            continue
+        mine = {"run": run.checksum, "version": _about(run, asked, [])["version"]}
+        if mine.items() <= about.items():
+            found = evaluate(run, asked.name, again=True)
+            lines += [f"{FOLDER}/{path.name}: {key} is not what the run gives" for key in _different(kept, found)]
     return lines
 
 
