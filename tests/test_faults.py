@@ -676,6 +676,8 @@ def test_a_run_that_was_tampered_with(all_tiny, tmp_path):
     count = tamper(paths[0], names, lambda: runs.load(paths[0]))
     for name in names:
         whole = (paths[0] / name).read_bytes()
+        if (paths[1] / name).read_bytes() == whole:
+            continue  # the provenance of two runs of one second
         shutil.copy(paths[1] / name, paths[0] / name)
         with pytest.raises(AelibError, match="restore it from git"):
             runs.load(paths[0])
