@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def losses(way: str, seed: int) -> list[dict[str, float]]:
-    """The history of a training, as `training.History.rows` has it."""
+def losses(way: str, seed: int, precision: str | None = None) -> list[dict[str, float]]:
+    """The history of a training, as `training.History.rows` has it; with `precision` also compiled, however short."""
     name, parameters = WAYS[way]
     # No early stop: each has as many epochs as the others.
     experiment = experiments.configure(experiments.EXPERIMENTS[name], **parameters, max_epochs=EPOCHS, patience=EPOCHS)
@@ -43,8 +43,9 @@ def losses(way: str, seed: int) -> list[dict[str, float]]:
     model = experiment.model_class(experiment.model)
     split = experiments._split(experiment, PROFILES["report"].split)
     loaders = GarmentLoaders(experiment.prepare(model, garments, source), split, seed=seed)
+    engine = training.choose_engine(10**6 if model.worth_compiling else 0, precision) if precision else None
     with tempfile.TemporaryDirectory() as folder:
-        return training.fit(model, loaders, experiment.training, seed=seed, folder=Path(folder)).rows
+        return training.fit(model, loaders, experiment.training, seed=seed, folder=Path(folder), engine=engine).rows
 
 
 def missing(found: dict[str, Any]) -> Iterator[tuple[str, int]]:
@@ -54,16 +55,10 @@ def missing(found: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def main(path: Path) -> None:
-    choose = training.choose_engine
-
-    def in_float32(steps: int) -> training.Engine:
-        return replace(choose(10**6 if steps else 0), precision="float32")
-
-    training.choose_engine = in_float32
     record = json.loads(path.read_text()) if path.exists() else {"losses": {}}
     for way, seed in missing(record["losses"]):
-        rows = losses(way, seed)
-        record |= {"provenance": runs.provenance(), "engine": asdict(in_float32(1))}
+        rows = losses(way, seed, "float32")
+        record |= {"provenance": runs.provenance(), "engine": asdict(training.choose_engine(1, "float32"))}
         record["losses"].setdefault(way, {})[str(seed)] = rows
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(f"{way}, seed {seed}: {rows[-1]['validation_loss']:.5f}", flush=True)
