@@ -134,7 +134,7 @@ class ClassifierExperiment(Experiment):
     @torch.no_grad()
     def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
         """`logits`: (M, 10), float16; `predictions`: (M,), uint8, the likeliest class."""
-        logits = torch.cat([model.eval()(inputs) for inputs, _ in loaders.test_dataloader()])
+        logits = outputs(model, loaders)
         return {"logits": halved(logits), "predictions": logits.argmax(1).to(torch.uint8)}
 
 
@@ -693,13 +693,9 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
 
 
 @torch.no_grad()
-def outputs(run: Run) -> Tensor:
-    """What the model of `run` makes of its test images, (M, …).
-
-    Raises:
-        AelibError: as `measure_again`.
-    """
-    model, loaders = prepared(run)
+def outputs(model: Model, loaders: GarmentLoaders) -> Tensor:
+    """What `model` makes of the test images, (M, …)."""
+    model.eval()
     return torch.cat([model(inputs) for inputs, _ in loaders.test_dataloader()])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -365,20 +365,9 @@ def loss_histories(
 
 def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Kept]) -> Figure:
     """Counts, (10, 10): predicted class across, true class down (Figures 8 and 14)."""
-    columns = {f"predicted {name}": counts for name, counts in zip(CLASSES, matrix.T, strict=True)}
-    figure = _figure(5.6, of, {"true class": CLASSES} | columns)
-    axis = figure.subplots()
     # The square root lets the few confusions be seen beside the many right answers.
-    axis.imshow(np.sqrt(matrix), cmap="Blues")
-    for (row, column), count in np.ndenumerate(matrix):
-        dark = matrix[row, column] > 0.3 * matrix.max()
-        axis.text(column, row, str(count), ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    axis.set_xticks(range(10), CLASSES, rotation=45, ha="right")
-    axis.set_yticks(range(10), CLASSES)
-    axis.set(xlabel="Predicted class", ylabel="True class")
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
-    return figure
+    dark = matrix > 0.3 * matrix.max()
+    return _classes_by_classes(matrix, str, dark, of, shades=np.sqrt(matrix), cmap="Blues")
 
 
 def confusion_difference(ours: np.ndarray, theirs: np.ndarray, *, of: Sequence[Kept]) -> Figure:
@@ -388,15 +377,32 @@ def confusion_difference(ours: np.ndarray, theirs: np.ndarray, *, of: Sequence[K
         ours, theirs: counts, (10, 10), true class down; the report's of a thousand each.
     """
     difference = np.rint(1000 * ours / ours.sum(1, keepdims=True)).astype(int) - theirs
-    columns = {f"predicted {name}": counts for name, counts in zip(CLASSES, difference.T, strict=True)}
+    most = max(np.abs(difference).max(), 1)
+
+    def said(count: int) -> str:
+        return f"{count:+d}".replace("-", "−") if count else "0"
+
+    dark = np.abs(difference) > 0.6 * most
+    return _classes_by_classes(difference, said, dark, of, shades=difference, cmap="PuOr", vmin=-most, vmax=most)
+
+
+def _classes_by_classes(
+    counts: np.ndarray,
+    said: Callable[[int], str],
+    dark: np.ndarray,
+    of: Sequence[Kept],
+    *,
+    shades: np.ndarray,
+    **colours: Any,
+) -> Figure:
+    """A field for each true class, down, and predicted class, across, with its count; white where it is `dark`."""
+    columns = {f"predicted {name}": each for name, each in zip(CLASSES, counts.T, strict=True)}
     figure = _figure(5.6, of, {"true class": CLASSES} | columns)
     axis = figure.subplots()
-    most = max(np.abs(difference).max(), 1)
-    axis.imshow(difference, cmap="PuOr", vmin=-most, vmax=most)
-    for (row, column), count in np.ndenumerate(difference):
-        colour = "white" if abs(count) > 0.6 * most else "black"
-        said = f"{count:+d}".replace("-", "−") if count else "0"
-        axis.text(column, row, said, ha="center", va="center", fontsize=8, color=colour)
+    axis.imshow(shades, **colours)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if dark[row, column] else "black"
+        axis.text(column, row, said(count), ha="center", va="center", fontsize=8, color=colour)
     axis.set_xticks(range(10), CLASSES, rotation=45, ha="right")
     axis.set_yticks(range(10), CLASSES)
     axis.set(xlabel="Predicted class", ylabel="True class")

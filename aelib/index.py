@@ -49,36 +49,36 @@ class Entry:
 
 def entries(folder: Path) -> list[Entry]:
     """The runs and studies in `folder`, a profile's, by name; what is damaged is for `aelib verify` to say."""
-    paths = [path.parent for path in sorted(folder.glob("[!.]*/config.json")) if _readable(path.parent)]
-    doubts = _doubts(folder, paths)
-    found = []
-    for path in paths:
-        config, provenance = runs.about(path)
-        metrics = json.loads((path / "metrics.json").read_text()) if (path / "metrics.json").exists() else {}
-        found.append(
-            Entry(
-                path.name,
-                config.get("experiment", path.name.rpartition("-")[0]),
-                _differs(path, config, provenance),
-                config.get("seed"),
-                metrics,
-                bool(config.get("summary")),
-                doubts[path],
-                sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
-                provenance.get("finished", ""),
-            )
+    about: dict[Path, _About] = {}
+    for path in (each.parent for each in sorted(folder.glob("[!.]*/config.json"))):
+        try:
+            about[path] = _about(path)
+        except (OSError, ValueError):
+            print(f"aelib: run {path}: its files cannot be read: `aelib verify` says more", file=sys.stderr)
+    doubts = _doubts(folder, {path: provenance for path, (_, provenance, _) in about.items()})
+    return [
+        Entry(
+            path.name,
+            config.get("experiment", path.name.rpartition("-")[0]),
+            _differs(path, config, provenance),
+            config.get("seed"),
+            metrics,
+            bool(config.get("summary")),
+            doubts[path],
+            sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
+            provenance.get("finished", ""),
         )
-    return found
+        for path, (config, provenance, metrics) in about.items()
+    ]
 
 
-def _readable(path: Path) -> bool:
-    try:
-        runs.about(path)
-        json.loads((path / "metrics.json").read_bytes() if (path / "metrics.json").exists() else b"{}")
-    except (OSError, ValueError):
-        print(f"aelib: run {path}: its files cannot be read: `aelib verify` says more", file=sys.stderr)
-        return False
-    return True
+_About = tuple[dict[str, Any], dict[str, Any], dict[str, float]]
+
+
+def _about(path: Path) -> _About:
+    """Configuration, provenance and metrics of the run or study at `path`; of a study no metrics."""
+    metrics = path / "metrics.json"
+    return *runs.about(path), json.loads(metrics.read_text()) if metrics.exists() else {}
 
 
 def _differs(path: Path, config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _differs(path: Path, config: dict[str, Any], provenance: dict[str, Any]) -> 
     return {}
 
 
-def _doubts(folder: Path, paths: list[Path]) -> dict[Path, str]:
+def _doubts(folder: Path, provenances: dict[Path, dict[str, Any]]) -> dict[Path, str]:
     """Of each run why it is in doubt; those that only a probe can tell are probed once for each code."""
     digest, file = code.digest(), folder / DOUBTS
     try:
@@ -99,8 +99,8 @@ def _doubts(folder: Path, paths: list[Path]) -> dict[Path, str]:
     except (OSError, ValueError):
         kept = {}
     found, new = {}, {}
-    for path in paths:
-        record = runs.about(path)[1].get("code")
+    for path, provenance in provenances.items():
+        record = provenance.get("code")
         key = f"{digest} {runs.checksum(path)}"
         if not record:
             found[path] = code.UNRECORDED
@@ -135,8 +135,7 @@ def compare(folder: Path, one: str, other: str) -> Iterator[tuple[str, Any, Any]
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    config, provenance = runs.about(path)
-    metrics = json.loads((path / "metrics.json").read_text()) if (path / "metrics.json").exists() else {}
+    config, provenance, metrics = _about(path)
     flat: dict[str, Any] = {}
     for part, values in {"": config, "engine ": provenance.get("engine", {}), "metric ": metrics}.items():
         for name, value in values.items():

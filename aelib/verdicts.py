@@ -6,7 +6,7 @@ Everything here takes one number per seed, (n,), or one per seed and image, (n, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -42,13 +42,13 @@ class Estimate:
 
     def prediction(self, level: float = LEVEL) -> tuple[float, float]:
         """Where one more seed lies: mean ± t · sd · √(1 + 1/n)."""
-        half = _student(level, len(self.seeds) - 1) * self.deviation * (1 + 1 / len(self.seeds)) ** 0.5
+        half = _student(level, len(self.seeds) - 1) * self.spread
         return self.mean - half, self.mean + half
 
     @property
-    def deviation(self) -> float:
-        """Standard deviation of the seeds."""
-        return float(np.std(self.seeds, ddof=1))
+    def spread(self) -> float:
+        """How far one more seed lies from the mean: sd · √(1 + 1/n)."""
+        return float(np.std(self.seeds, ddof=1)) * (1 + 1 / len(self.seeds)) ** 0.5
 
     def above(self, bound: float) -> float:
         """One-sided p of a mean as large as this, were the true one at `bound`."""
@@ -160,15 +160,11 @@ class Reproduces:
             margin = self.margin if self.absolute else self.margin * abs(theirs)
         low, high = found.prediction()
         equivalent = max(found.above(theirs - margin), found.below(theirs + margin))
-        apart = min(1.0, 2 * min(_p(sign * (theirs - found.mean), _spread(found), found.freedom) for sign in (1, -1)))
+        apart = min(1.0, 2 * min(_p(sign * (theirs - found.mean), found.spread, found.freedom) for sign in (1, -1)))
         # What is refuted is both: one more training would give the report's number, and the mean is near it.
         far = min(found.above(theirs + margin), found.below(theirs - margin))
         interval = (float(np.exp(low)), float(np.exp(high))) if self.ratio else (low, high)
         return Outcome(interval, equivalent, max(apart, far), holds=low <= theirs <= high)
-
-
-def _spread(found: Estimate) -> float:
-    return found.deviation * (1 + 1 / len(found.seeds)) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -206,10 +202,9 @@ class Below:
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,) or (n, N)."""
-        found = estimate(values)
-        return Outcome(
-            found.interval(), found.below(self.bound), found.above(self.bound), max(found.seeds) < self.bound
-        )
+        mirrored = Above(-self.bound).decide(-np.asarray(values))
+        low, high = mirrored.interval
+        return replace(mirrored, interval=(-high, -low))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def answers(run: Run) -> Numbers:
     Of a run of an older version, which kept none, they are made anew from its weights.
     """
     labels = torch.from_numpy(experiments.tested_on(run)[1]).long()
-    logits = run.arrays["logits"] if "logits" in run.arrays else experiments.outputs(run)
+    logits = run.arrays["logits"] if "logits" in run.arrays else experiments.outputs(*experiments.prepared(run))
     logits = logits.double()
     loss = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     return {"right": (logits.argmax(1) == labels).numpy().astype(np.uint8), "cross_entropy": loss.float().numpy()}
@@ -37,7 +37,7 @@ def behind_encoder(run: Run) -> Numbers:
     (head, loaders), encoder = experiments.prepared(run), experiments.load_model(source)
     assert isinstance(head, TransferClassifier)
     assert isinstance(encoder, SymmetricAutoencoder)
-    stored = torch.cat([head(features) for features, _ in loaders.test_dataloader()])
+    stored = experiments.outputs(head, loaders)
     images = torch.from_numpy(experiments.tested_on(run)[0]).unsqueeze(1)
     whole = torch.cat([head(encoder.features(part).flatten(1)) for part in images.split(100)])
     return {

@@ -122,9 +122,8 @@ def faults(run: Run) -> list[str]:
         if asked is None or not asked.repeats:
             continue
         try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                about, kept = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (safetensors.SafetensorError, OSError):
+            about, kept = _load(path)
+        except UNREADABLE:
             lines.append(f"{FOLDER}/{path.name} is damaged: delete it")
             continue
         mine = {"run": run.checksum, "version": _about(run, asked, [])["version"]}
@@ -150,17 +149,24 @@ def _different(kept: Numbers, found: Numbers) -> Iterator[str]:
                 yield name
 
 
+UNREADABLE = (safetensors.SafetensorError, OSError)
+
+
+def _load(path: Path) -> tuple[dict[str, str], Numbers]:
+    """What an evaluation is of, and the numbers."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
 def _read(path: Path, about: dict[str, str]) -> Numbers | None:
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            if file.metadata() != about:
-                return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        kept, found = _load(path)
     except FileNotFoundError:
         return None
-    except (safetensors.SafetensorError, OSError):
+    except UNREADABLE:
         print(f"aelib: {path} cannot be read: it is made anew", file=sys.stderr)
         return None
+    return found if kept == about else None
 
 
 def _write(path: Path, found: Numbers, about: dict[str, str]) -> None:
