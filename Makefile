@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The files of the project are in UTF-8, whatever the locale says.
 export PYTHONUTF8 := 1
 
-.PHONY: help setup data book lab test faults lint retrain bench serve clean
+.PHONY: help setup data book lab test faults lint graph retrain bench serve clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -45,6 +45,10 @@ lint: $(READY)  ## style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+graph: $(READY)  ## draw the import graph into CONTRIBUTING.md
+	@$(BIN)/python tools/graph.py
 
 retrain: $(READY)  ## train every experiment from scratch (PROFILE=report, quick or smoke)
 	@$(BIN)/aelib train --again --profile $(PROFILE)

@@ -33,7 +33,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import code, cores, data, experiments, explorer, figures, pages, report, runs, words
+from aelib import code, cores, data, determinism, experiments, explorer, figures, pages, report, runs, words
 from aelib.errors import AelibError, known
 
 
@@ -296,10 +296,10 @@ def _costs(benchmarks: Path, folder: Path) -> None:
 
 
 def _repeats(root: Path, folder: Path) -> tuple[Line, dict[str, bool]]:
-    """What `experiments.repeats` finds, unless aelib, the lock and the machine are those that it was found with."""
+    """What `determinism.repeats` finds, unless aelib, the lock and the machine are those that it was found with."""
 
     def find() -> dict[str, str]:
-        found.write_text(json.dumps(experiments.repeats()))
+        found.write_text(json.dumps(determinism.repeats()))
         return {}
 
     found = folder / "determinism.found"

@@ -341,7 +341,7 @@ def _train(name: str) -> str:
     return f"aelib train {name} --again"
 
 
-def _losses(found: dict[str, experiments.Run]) -> list[Claim]:
+def _losses(found: dict[str, runs.Run]) -> list[Claim]:
     def close(sentence: str, name: str, theirs: dict[str, float | None], figure: str) -> Claim:
         value, number = found[name].metrics["validation_loss"], theirs["validation_loss"]
         assert number is not None
@@ -364,7 +364,7 @@ def _losses(found: dict[str, experiments.Run]) -> list[Claim]:
     ]
 
 
-def _classifiers(found: dict[str, experiments.Run], labels: np.ndarray) -> list[Claim]:
+def _classifiers(found: dict[str, runs.Run], labels: np.ndarray) -> list[Claim]:
     accuracy = {name: found[name].metrics["test_accuracy"] for name in ("transfer", "cnn", "cnn_augmented")}
     right = {name: found[name].arrays["predictions"].numpy() == labels for name in accuracy}
 
@@ -435,14 +435,14 @@ def _maps(ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
 
 
 @torch.no_grad()
-def cnn_probabilities(found: dict[str, experiments.Run], images: np.ndarray) -> np.ndarray:
+def cnn_probabilities(found: dict[str, runs.Run], images: np.ndarray) -> np.ndarray:
     """What the CNN thinks that images, (N, 28, 28) in [0, 1], are: (N, 10)."""
     cnn = experiments.load_model(found["cnn"])
     assert isinstance(cnn, BaselineCNN)
     return cnn(torch.from_numpy(images).float().unsqueeze(1)).softmax(1).numpy()
 
 
-def _generation(found: dict[str, experiments.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
+def _generation(found: dict[str, runs.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
     sure, doubt = {}, {}
     for name, trained in (("ae", ae), ("vae", vae)):
         box = experiments.random_box(trained.run)
@@ -466,7 +466,7 @@ def _generation(found: dict[str, experiments.Run], ae: experiments.Trained, vae:
     ]  # fmt: skip
 
 
-def _denoising(found: dict[str, experiments.Run], dae: experiments.Trained) -> list[Claim]:
+def _denoising(found: dict[str, runs.Run], dae: experiments.Trained) -> list[Claim]:
     corrupted, restored = restorations(dae, CORRUPTIONS[-1:])[CORRUPTIONS[-1]]
     originals = dae.images[: len(corrupted)]
     changed = (corrupted != originals).any((1, 2))
@@ -498,7 +498,7 @@ def _denoising(found: dict[str, experiments.Run], dae: experiments.Trained) -> l
     ]  # fmt: skip
 
 
-def _regularity(found: dict[str, experiments.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
+def _regularity(found: dict[str, runs.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
     mse = found["convolutional"].metrics["test_loss"], found["variational"].metrics["test_reconstruction"]
     kl = tuple(metrics.gaussian_kl_to_prior(aggregate_posterior(each)) for each in (ae, vae))
     return [

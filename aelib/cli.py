@@ -35,13 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("train", help="train experiments, or go on training them")
     command.add_argument("names", nargs="*", metavar="EXPERIMENT", help="all of them by default")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--dataset", metavar="PATH", help="images of one's own, 28×28 and grey: a .npz or a folder")
     command.add_argument("--seed", "--seeds", dest="seeds", default="0", help="such as 0-4 or 0,2 (default: 0)")
     command.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE[,VALUE…]",
-        help="a parameter, or several values of it to try; of many runs no maps of codes are kept",
+        help="a parameter, or several values of it to try; source.NAME is one of the run that it stands on; of many "
+        "runs no maps of codes are kept",
     )
     command.add_argument("--workers", type=int, default=1, help="processes on this machine (default: 1)")
     command.add_argument("--scheduler", metavar="URL", help="of a Dask cluster that trains instead: tcp://host:8786")
@@ -167,7 +169,8 @@ def _train(options: argparse.Namespace) -> None:
     seeds, parameters = _seeds(options.seeds), _parameters(options.set)
     if options.scheduler and options.workers != 1:
         raise AelibError("--workers are processes here, --scheduler leads elsewhere: take one of them")
-    asked = {"seeds": seeds, "profile": options.profile, "config": options.config} | parameters
+    asked = {"seeds": seeds, "profile": options.profile, "dataset": options.dataset, "config": options.config}
+    asked |= parameters
     for name in names:  # before the first is trained
         sweep.check(name, **asked)
     many = len(seeds) > 1 or any(len(values) > 1 for values in parameters.values())
@@ -190,7 +193,17 @@ def _parameters(texts: list[str]) -> dict[str, list[Any]]:
         name, equals, values = text.partition("=")
         if not (name and equals and values):
             raise AelibError(f"--set takes NAME=VALUE, or several values with commas between them, not {text!r}")
-        if name in found or name in ("name", "seed", "seeds", "profile", "config", "folder", "summary", "again"):
+        if name in found or name in (
+            "name",
+            "seed",
+            "seeds",
+            "profile",
+            "dataset",
+            "config",
+            "folder",
+            "summary",
+            "again",
+        ):
             raise AelibError(f"--set takes each parameter of the experiment once, and no other option: not {text!r}")
         try:
             found[name] = list(ast.literal_eval(f"[{values}]"))
@@ -339,7 +352,7 @@ def _chapter(options: argparse.Namespace) -> None:
     from aelib.profiles import find_profile
 
     given = {name: _value(text) for name, text in options.parameters}
-    profile = find_profile(given.get("profile", "report"))
+    profile = find_profile(given.get("profile", "report"), given.get("dataset"))
     _in_a_checkout()
     if profile.garments is data.load:
         _data(argparse.Namespace(source=None))

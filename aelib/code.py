@@ -15,7 +15,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-DECISIVE = ("corruption", "data", "hyperparameters", "models", "probe", "training")
+DECISIVE = (
+    "corruption",
+    "data/batches",
+    "engines",
+    "epochs",
+    "finder",
+    "hyperparameters",
+    "lightning",
+    "models",
+    "probe",
+    "training",
+)
 """The modules and the package of aelib that decide, with the configuration, the data and the seed, how a training
 ends. Shapes and hyper-parameters of an experiment are not among them: they are in the configuration of its runs."""
 

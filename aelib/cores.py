@@ -93,3 +93,43 @@ class Load:
         if threads + others <= cores + 0.5:
             return threads
         return max(1, min(threads, round(cores - others)))
+
+
+class Share:
+    """The threads of one training: as they were in one that is repeated or resumed; given up as others need them."""
+
+    def __init__(self, threads: list[list[int]] | None, compiled: bool) -> None:
+        self.threads: list[list[int]] = []
+        self._compiled = compiled
+        self._planned, self._load = [*(threads or [[0, choose()]])], Load()
+        # Exactly so many, however busy the machine is.
+        self._fixed = threads is not None or asked() is not None
+
+    def before(self, step: int) -> None:
+        """Take or give up threads before that step."""
+        while self._planned and self._planned[0][0] <= step:
+            self._have(*self._planned.pop(0))
+        if step == 0:  # what came before, the learning-rate finder's steps, is none of this training's
+            self._load = Load()
+        if self._fixed or self._load.seconds < WINDOW:
+            return
+        paused = self._load.seconds > 10 * WINDOW  # then what others did meanwhile says nothing
+        room = self._load.room(have := torch.get_num_threads())
+        # With another number of threads everything is compiled anew: then one or two of many are not given up.
+        if room <= (have // 2 if self._compiled else have - 1) and not paused:
+            self._have(step, room)
+
+    def _have(self, step: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.threads.append([step, threads])
+
+    def resume(self, threads: list[list[int]]) -> None:
+        """Go on with as many as the training had, or with what there is."""
+        step, had = threads[-1]
+        self.threads = threads
+        torch.set_num_threads(min(had, available()))
+        if had > torch.get_num_threads():
+            self.threads = [*threads, [step, torch.get_num_threads()]]
+        self._planned = [each for each in self._planned if each[0] > step] if self._fixed else []
+        # With more than the user asks for now it gives up what others need.
+        self._fixed = self._fixed and torch.get_num_threads() <= (asked() or had)

@@ -203,7 +203,7 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
         for line in output.get("data", {}).get(runs.PATHS, "").split("\n")
         if line
     )
-    notices = dict.fromkeys(profiles.find_profile(path.parent.name).notice for path in paths)
+    notices = dict.fromkeys(profiles.notice_of(path, runs.about(path)[1]) for path in paths)
     when = executed["start_time"][:16].replace("T", " ")
     command = pages.papermill(name, "report", given)
     text = [

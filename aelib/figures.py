@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
@@ -19,8 +21,9 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from aelib import epochs
 from aelib.data import CLASSES
-from aelib.profiles import find_profile
+from aelib.profiles import notice_of
 from aelib.runs import PATHS, portable
 
 WIDTH = 6.4
@@ -29,30 +32,50 @@ WIDTH = 6.4
 COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddaa33", "#cc6677", "#882255", "#aa4499", "#444444")
 """One a class, everywhere; told apart with any kind of colour vision (after Paul Tol's muted scheme)."""
 
-matplotlib.rcdefaults()  # whatever a user's matplotlibrc says
-matplotlib.rcParams.update(
-    {
-        "axes.grid": True,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "figure.constrained_layout.use": True,
-        "font.size": 10,
-        "grid.alpha": 0.3,
-        "image.interpolation": "none",
-        "legend.frameon": False,
-        "savefig.dpi": 200,
-        # The same drawing gives the same file.
-        "svg.hashsalt": "aelib",
-    }
-)
+STYLE: dict[str, Any] = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "image.interpolation": "none",
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+    # The same drawing gives the same file.
+    "svg.hashsalt": "aelib",
+}
+"""Of each figure, whatever a user's matplotlibrc says; what else is drawn in this process stays as it is."""
+
+
+def _styled() -> AbstractContextManager[None]:
+    return matplotlib.style.context(["default", STYLE])
+
+
+Draw = TypeVar("Draw", bound=Callable[..., "Drawing"])
+
+
+def _figure_of(draw: Draw) -> Draw:
+    """A function that draws in our style."""
+
+    @functools.wraps(draw)
+    def styled(*arguments: Any, **options: Any) -> Drawing:
+        with _styled():
+            return draw(*arguments, **options)
+
+    return cast(Draw, styled)
 
 
 class Kept(Protocol):
-    """A run, or a study, in the folder of its profile."""
+    """A run, or a study."""
 
     @property
     def path(self) -> Path:
         """Its own folder."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How, where and when it was made, and on which images."""
 
 
 class Drawing(Figure):
@@ -65,9 +88,10 @@ class Drawing(Figure):
         """The drawing for the book, and its picture for Jupyter, which draws none that it does not trust."""
         from IPython.core.pylabtools import print_figure, retina_figure
 
-        # The drawing first: a picture leaves traces in how the figure is laid out.
-        bundle = {"text/plain": "a figure", "image/svg+xml": print_figure(self, "svg")}
-        bundle["image/png"], size = retina_figure(self, base64=True)
+        with _styled():
+            # The drawing first: a picture leaves traces in how the figure is laid out.
+            bundle = {"text/plain": "a figure", "image/svg+xml": print_figure(self, "svg")}
+            bundle["image/png"], size = retina_figure(self, base64=True)
         bundle[PATHS] = "\n".join(portable(each.path) for each in self.of)
         if self.columns:
             text = io.StringIO()
@@ -78,6 +102,16 @@ class Drawing(Figure):
             bundle["text/csv"] = text.getvalue()
         return bundle, {"image/png": size}
 
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        """As of any figure, in our style."""
+        with _styled():
+            super().savefig(*arguments, **options)
+
+
+def classes_of(of: Sequence[Kept]) -> Sequence[str]:
+    """Names of the classes of the images that runs are of."""
+    return of[0].provenance.get("classes", CLASSES) if of else CLASSES
+
 
 REPORT = "#d55e00"
 """What the report has published, wherever it stands beside ours."""
@@ -87,10 +121,10 @@ def _figure(height: float, of: Sequence[Kept], columns: Mapping[str, Iterable[An
     """An empty figure of `height` inches, and a bit more where the profile of its runs has it marked.
 
     Args:
-        of: the runs that it is drawn from, all of one profile; none for what no training decides.
+        of: the runs that it is drawn from, all of one profile and one data set; none for what no training decides.
         columns: the numbers that are drawn, texts or numbers by name, all as many.
     """
-    notice = find_profile(of[0].path.parent.name).notice if of else ""
+    notice = notice_of(of[0].path, of[0].provenance) if of else ""
     figure = Drawing(figsize=(WIDTH, height + 0.3 * bool(notice)))
     figure.of = of
     figure.columns = {name: list(column) for name, column in (columns or {}).items()}
@@ -100,41 +134,46 @@ def _figure(height: float, of: Sequence[Kept], columns: Mapping[str, Iterable[An
     return figure
 
 
-def _best(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-    return min(history, key=lambda row: row["validation_loss"])
+def colours(labels: np.ndarray) -> np.ndarray:
+    """A colour for each of `labels`, (N,); of many classes some share one."""
+    return np.array(COLOURS)[labels % len(COLOURS)]
 
 
-def _class_handles() -> list[Line2D]:
-    """A dot and a name for each class, for a legend."""
-    return [
+def _add_legend(figure: Drawing, of: Sequence[Kept], **options: Any) -> None:
+    """A dot and a name for each class."""
+    handles = [
         Line2D([], [], marker="o", linestyle="", color=colour, label=name)
-        for colour, name in zip(COLOURS, CLASSES, strict=True)
+        for colour, name in zip(colours(np.arange(len(classes_of(of)))), classes_of(of), strict=True)
     ]
+    figure.legend(handles=handles, handletextpad=0.1, **options)
 
 
+@_figure_of
 def class_map(
     points: np.ndarray, labels: np.ndarray, images: np.ndarray, axes: tuple[str, str], *, of: Sequence[Kept]
-) -> Figure:
+) -> Drawing:
     """Scatter plot of a two-dimensional map, one colour a class, some of the images set on it (Figures 3, 4 and 11).
 
     Args:
         points: (N, 2).
-        labels: (N,), in [0, 10).
+        labels: (N,), in [0, C).
         images: (N, 28, 28), in [0, 1].
         axes: what the two axes show.
     """
-    figure = _figure(4.7, of, {axes[0]: points[:, 0], axes[1]: points[:, 1], "class": _names(labels)})
+    names = [classes_of(of)[label] for label in labels]
+    figure = _figure(4.7, of, {axes[0]: points[:, 0], axes[1]: points[:, 1], "class": names})
     axis = figure.subplots()
     # Drawn in random order, or the last class would cover the others.
     order = np.random.default_rng(0).permutation(len(points))
-    colours = np.array(COLOURS)[labels[order]]
-    axis.scatter(points[order, 0], points[order, 1], s=5, c=colours, alpha=0.7, linewidths=0, rasterized=True)
+    axis.scatter(
+        points[order, 0], points[order, 1], s=5, c=colours(labels[order]), alpha=0.7, linewidths=0, rasterized=True
+    )
     for index in _spread(points, distance=0.13):
         thumbnail = OffsetImage(images[index], zoom=0.5, cmap="gray_r", norm=Normalize(0, 1))
-        frame = {"edgecolor": COLOURS[labels[index]], "linewidth": 1.2, "boxstyle": "square,pad=0.1"}
+        frame = {"edgecolor": str(colours(labels[index])), "linewidth": 1.2, "boxstyle": "square,pad=0.1"}
         axis.add_artist(AnnotationBbox(thumbnail, tuple(points[index]), pad=0, bboxprops=frame))
     axis.set(xlabel=axes[0], ylabel=axes[1])
-    figure.legend(handles=_class_handles(), loc="outside right center", handletextpad=0.1)
+    _add_legend(figure, of, loc="outside right center")
     return figure
 
 
@@ -142,10 +181,6 @@ def pca_axes(shares: Sequence[float]) -> tuple[str, str]:
     """What the axes of a map by PCA show; `shares`: of the variance, in [0, 1]."""
     first, second = (f"principal component ({100 * share:.0f} % of the variance)" for share in shares)
     return f"First {first}", f"Second {second}"
-
-
-def _names(labels: np.ndarray) -> list[str]:
-    return [CLASSES[label] for label in labels]
 
 
 def _spread(points: np.ndarray, *, distance: float) -> list[int]:
@@ -168,7 +203,8 @@ def _show(axis: Axes, image: np.ndarray, title: str = "") -> None:
     axis.set_title(title, fontsize=9, pad=3)
 
 
-def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), of: Sequence[Kept]) -> Figure:
+@_figure_of
+def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), of: Sequence[Kept]) -> Drawing:
     """Images in rows of `columns`, each with its title if there are any (Figures 5, 6 and 20).
 
     Args:
@@ -185,16 +221,15 @@ def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), 
     return figure
 
 
-def reconstructions(images: np.ndarray, outputs: np.ndarray, *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def reconstructions(images: np.ndarray, outputs: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
     """Originals above and their reconstructions below, one column a class.
 
     Args:
-        images, outputs: (10, 28, 28), in [0, 1], one of each class, in the order of `CLASSES`.
+        images, outputs: (C, 28, 28), in [0, 1], one of each class.
     """
-    return image_grid(
-        np.concatenate([images, outputs]), columns=len(images), titles=[name.replace(" ", "\n") for name in CLASSES],
-        of=of,
-    )  # fmt: skip
+    named = [name.replace(" ", "\n") for name in classes_of(of)]
+    return image_grid(np.concatenate([images, outputs]), columns=len(images), titles=named, of=of)
 
 
 def epochs_shown(total: int, report: Sequence[int]) -> list[int]:
@@ -207,13 +242,14 @@ def epochs_shown(total: int, report: Sequence[int]) -> list[int]:
     return np.unique(np.geomspace(1, total, len(report)).round().astype(int)).tolist()
 
 
+@_figure_of
 def loss_history(
     history: Sequence[Mapping[str, float]],
     *,
     label: str = "Loss (mean squared error)",
     theirs: Mapping[str, np.ndarray] | None = None,
     of: Sequence[Kept],
-) -> Figure:
+) -> Drawing:
     """Training and validation loss of each epoch, in logarithm, the best epoch marked (Figures 7 and 19).
 
     Args:
@@ -243,16 +279,16 @@ def _losses(
     label: str = "Loss",
     theirs: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    epochs = [row["epoch"] for row in history]
-    last = max(epochs)
+    numbers = [row["epoch"] for row in history]
+    last = max(numbers)
     for name, style in (("train", "--"), ("validation", "-")):
         said = "training" if name == "train" else name
-        axis.plot(epochs, [row[f"{name}_loss"] for row in history], style, color=COLOURS[0], label=said)
+        axis.plot(numbers, [row[f"{name}_loss"] for row in history], style, color=COLOURS[0], label=said)
         if theirs:
             losses = theirs[f"{name}_loss"]
             last = max(last, len(losses))
             axis.plot(range(1, len(losses) + 1), losses, style, color=REPORT, linewidth=1, label=f"{said}, report")
-    best = _best(history)
+    best = epochs.best(history)
     lowest = f"lowest: {best['validation_loss']:#.4g} in epoch {best['epoch']:.0f}"
     axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
     axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=1, linestyle=":")
@@ -261,9 +297,10 @@ def _losses(
     axis.legend(fontsize=8, ncols=2 if theirs else 1)
 
 
+@_figure_of
 def architecture(
     sizes: Sequence[int], channels: Sequence[int], convs: Sequence[tuple[int, int, int]], units: Sequence[int]
-) -> Figure:
+) -> Drawing:
     """The encoder above and the decoder that mirrors it below, each stage over its twin.
 
     Args:
@@ -321,32 +358,41 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPa
     return FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color="0.3", linewidth=0.9)
 
 
-def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
     """Several maps side by side, with one legend for all (Figures 17 and 18).
 
     Args:
         maps: (N, 2) each, by title.
-        labels: (N,), in [0, 10).
+        labels: (N,), in [0, C).
     """
     columns = {f"{title}, {axis}": points[:, axis - 1] for title, points in maps.items() for axis in (1, 2)}
-    figure = _figure(3.1, of, columns | {"class": _names(labels)})
+    figure = _figure(3.1, of, columns | {"class": [classes_of(of)[label] for label in labels]})
     order = np.random.default_rng(0).permutation(len(labels))
-    colours = np.array(COLOURS)[labels[order]]
     for axis, (title, points) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
-        axis.scatter(points[order, 0], points[order, 1], s=1.5, c=colours, alpha=0.7, linewidths=0, rasterized=True)
+        axis.scatter(
+            points[order, 0],
+            points[order, 1],
+            s=1.5,
+            c=colours(labels[order]),
+            alpha=0.7,
+            linewidths=0,
+            rasterized=True,
+        )
         axis.set_title(title, fontsize=10)
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
-    figure.legend(handles=_class_handles(), loc="outside lower center", ncols=5, fontsize=8, handletextpad=0.1)
+    _add_legend(figure, of, loc="outside lower center", ncols=5, fontsize=8)
     return figure
 
 
+@_figure_of
 def loss_histories(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     *,
     theirs: Mapping[str, Mapping[str, np.ndarray]],
     of: Sequence[Kept],
-) -> Figure:
+) -> Drawing:
     """One panel a training, from top to bottom, in logarithm, with the report's of the same title (Figure 19)."""
     tables = {title: _loss_columns(history, theirs.get(title)) for title, history in histories.items()}
     names = ("epoch", "train_loss", "validation_loss", "report_train_loss", "report_validation_loss")
@@ -363,18 +409,20 @@ def loss_histories(
     return figure
 
 
-def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Kept]) -> Figure:
-    """Counts, (10, 10): predicted class across, true class down (Figures 8 and 14)."""
+@_figure_of
+def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
+    """Counts, (C, C): predicted class across, true class down (Figures 8 and 14)."""
     # The square root lets the few confusions be seen beside the many right answers.
     dark = matrix > 0.3 * matrix.max()
     return _classes_by_classes(matrix, str, dark, of, shades=np.sqrt(matrix), cmap="Blues")
 
 
-def confusion_difference(ours: np.ndarray, theirs: np.ndarray, *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def confusion_difference(ours: np.ndarray, theirs: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
     """Our answers to a thousand images of each class minus the report's: predicted class across, true class down.
 
     Args:
-        ours, theirs: counts, (10, 10), true class down; the report's of a thousand each.
+        ours, theirs: counts, (C, C), true class down; the report's of a thousand each.
     """
     difference = np.rint(1000 * ours / ours.sum(1, keepdims=True)).astype(int) - theirs
     most = max(np.abs(difference).max(), 1)
@@ -394,23 +442,25 @@ def _classes_by_classes(
     *,
     shades: np.ndarray,
     **colours: Any,
-) -> Figure:
+) -> Drawing:
     """A field for each true class, down, and predicted class, across, with its count; white where it is `dark`."""
-    columns = {f"predicted {name}": each for name, each in zip(CLASSES, counts.T, strict=True)}
-    figure = _figure(5.6, of, {"true class": CLASSES} | columns)
+    names = classes_of(of)[: len(counts)]
+    columns = {f"predicted {name}": each for name, each in zip(names, counts.T, strict=True)}
+    figure = _figure(5.6, of, {"true class": names} | columns)
     axis = figure.subplots()
     axis.imshow(shades, **colours)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if dark[row, column] else "black"
         axis.text(column, row, said(count), ha="center", va="center", fontsize=8, color=colour)
-    axis.set_xticks(range(10), CLASSES, rotation=45, ha="right")
-    axis.set_yticks(range(10), CLASSES)
+    axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="Predicted class", ylabel="True class")
     axis.grid(False)
     axis.spines[:].set_visible(False)
     return figure
 
 
+@_figure_of
 def finder_curve(
     curve: tuple[np.ndarray, np.ndarray],
     chosen: float,
@@ -418,7 +468,7 @@ def finder_curve(
     theirs_chosen: float,
     *,
     of: Sequence[Kept],
-) -> Figure:
+) -> Drawing:
     """What two learning-rate finders saw, ours and the report's, a star at the value that each chose (Figure 13).
 
     Args:
@@ -445,7 +495,8 @@ def finder_curve(
     return figure
 
 
-def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = (), of: Sequence[Kept]) -> Figure:
+@_figure_of
+def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = (), of: Sequence[Kept]) -> Drawing:
     """Images in labelled rows, one column an example (Figure 10).
 
     Args:
@@ -463,11 +514,12 @@ def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = ()
     return figure
 
 
-def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequence[Kept]) -> Drawing:
     """For each model its decoded centroids, titled by class, and its decoded random codes (Figure 20).
 
     Args:
-        models: centroids (10, 28, 28) and random codes (20, 28, 28), in [0, 1], by title.
+        models: centroids (C, 28, 28) and random codes (20, 28, 28), in [0, 1], by title.
     """
     height = 2.2  # of a model's part, in inches
     figure = _figure(height * len(models), of)
@@ -478,7 +530,7 @@ def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequen
         figure.text(0.5, high + 0.2 / figure.get_figheight(), title, ha="center", va="center", fontsize=10)
         place = {"bottom": low + 0.05 / figure.get_figheight(), "top": high}
         left = figure.add_gridspec(2, 5, left=0.01, right=0.61, hspace=0.2, wspace=0.05, **place)
-        for axis, image, name in zip(left.subplots(squeeze=False).flat, means, CLASSES, strict=True):
+        for axis, image, name in zip(left.subplots(squeeze=False).flat, means, classes_of(of), strict=False):
             _show(axis, image)
             axis.set_title(name, fontsize=6.5, pad=2)
         right = figure.add_gridspec(4, 5, left=0.65, right=0.99, hspace=0.05, wspace=0.05, **place)
@@ -487,9 +539,10 @@ def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequen
     return figure
 
 
+@_figure_of
 def study_history(
     values: np.ndarray, pruned: np.ndarray, random: int, *, theirs: np.ndarray | None = None, of: Sequence[Kept]
-) -> Figure:
+) -> Drawing:
     """Lowest validation loss of each trial, in logarithm, and the best so far (Figure 1).
 
     Args:
@@ -522,7 +575,8 @@ def study_history(
     return figure
 
 
-def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[str], *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[str], *, of: Sequence[Kept]) -> Drawing:
     """Lowest validation loss, in logarithm, against the latent dimension, by optimiser (Figure 2).
 
     Args:
@@ -572,7 +626,8 @@ def _cut(axis: Axes, places: np.ndarray, losses: np.ndarray) -> None:
         axis.annotate(f"▲ {loss:.2f}", (place, 1), (-4, 0), edge, "offset points", fontsize=8, va="top")
 
 
-def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: Sequence[Kept]) -> Drawing:
     """Share of the variation of the loss that each hyper-parameter explains, beside the report's (Figure 15).
 
     Args:
@@ -593,7 +648,8 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: S
     return figure
 
 
-def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
     """The loss, interpolated over latent dimension and linear units; dots are trials (Figure 16).
 
     Args:
@@ -633,7 +689,8 @@ class Growing:
     lines: Mapping[str, Sequence[float]]
 
 
-def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Drawing:
     """What more costs, all axes in logarithm; a dotted line of slope 1 leaves each first point."""
     figure = _figure(3.2, of)
     for axis, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
@@ -652,7 +709,8 @@ def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Figure:
     return figure
 
 
-def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, of: Sequence[Kept]) -> Figure:
+@_figure_of
+def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
     """The loss against each cost; a line joins the trials that no other beats in both.
 
     Args:

@@ -62,5 +62,6 @@ def random_codes(codes: np.ndarray, count: int, *, box: float, seed: int = 0) ->
 
 
 def centroids(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean code of each class: codes (N, D), labels (N,) in [0, 10) → (10, D)."""
-    return np.stack([codes[labels == label].mean(0) for label in range(10)])
+    """Mean code of each class: codes (N, D), labels (N,) in [0, C) → (C, D); of a class without any that of all."""
+    classes = range(labels.max() + 1)
+    return np.stack([codes[labels == label].mean(0) if label in labels else codes.mean(0) for label in classes])

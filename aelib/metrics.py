@@ -12,8 +12,9 @@ from aelib.errors import AelibError
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Counts, (10, 10): the true class down, the predicted class across; two (N,) in [0, 10)."""
-    matrix = np.zeros((10, 10), dtype=int)
+    """Counts, (C, C): the true class down, the predicted class across; two (N,) in [0, C)."""
+    classes = max(labels.max(), predictions.max()) + 1
+    matrix = np.zeros((classes, classes), dtype=int)
     np.add.at(matrix, (labels, predictions), 1)
     return matrix
 
@@ -24,7 +25,7 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, neighbours: int =
     Of ten classes in disorder about a tenth are named; of ten separate clusters, all.
     """
     _, nearest = NearestNeighbors(n_neighbors=neighbours + 1).fit(points).kneighbors(points)
-    votes = np.zeros((len(points), 10), dtype=int)
+    votes = np.zeros((len(points), labels.max() + 1), dtype=int)
     np.add.at(votes, (np.arange(len(points))[:, None], labels[nearest[:, 1:]]), 1)
     return float((votes.argmax(1) == labels).mean())
 
@@ -128,12 +129,12 @@ def laplacian_variance(images: np.ndarray) -> np.ndarray:
 
 
 def confidence(probabilities: np.ndarray) -> np.ndarray:
-    """Probability of the likeliest class: (N, 10) → (N,), in [0.1, 1]."""
+    """Probability of the likeliest class: (N, C) → (N,), in [1/C, 1]."""
     return probabilities.max(1)
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Entropy of each row, in nats: (N, 10) → (N,), in [0, log 10]."""
+    """Entropy of each row, in nats: (N, C) → (N,), in [0, log C]."""
     return -(probabilities * np.log(np.maximum(probabilities, 1e-30))).sum(1)
 
 

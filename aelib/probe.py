@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aelib import code, cores
+from aelib import code, cores, engines
 from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import Model
@@ -63,9 +63,9 @@ def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:
 
     In float32, uncompiled, on one thread of the processor.
     """
-    from aelib import training  # and with it Lightning, which takes seconds: most runs are read without a probe
+    from aelib import finder, training  # and with it Lightning, which takes seconds: most runs are read without a probe
 
-    engine = training.Engine("cpu", "float32", compiled=False)
+    engine = engines.Engine("cpu", "float32", compiled=False)
     found: dict[str, float] = {}
 
     def fit(config: TrainingConfig, split: SplitConfig) -> tuple[Model, GarmentLoaders, training.History]:
@@ -104,8 +104,8 @@ def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:
                 # And of a curve that tempts it to look at its first steps, or its last, or at rates themselves.
                 falls = np.full(100, 0.01) + np.where(np.isin(np.arange(100), (9, 99)), 0.5, 0)
                 falls[60:64] += 0.2
-                found["made_rate"] = training.steepest(np.geomspace(1e-8, 1, 100), 10 - falls.cumsum())
-    except training.Diverged:
+                found["made_rate"] = finder.steepest(np.geomspace(1e-8, 1, 100), 10 - falls.cumsum())
+    except finder.Diverged:
         found["diverged"] = 1.0
     return found
 

@@ -1,13 +1,15 @@
-"""The profiles: how much of the report's effort is made."""
+"""The profiles: how much of the report's effort is made, and on which images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from aelib import data, synthetic
-from aelib.data import Garments, SplitConfig
-from aelib.errors import known
+from aelib import data
+from aelib.data import Garments, SplitConfig, own, synthetic
+from aelib.errors import AelibError, at_home, known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,7 @@ class Profile:
         max_epochs: upper bound of every experiment's own, or None.
         trials: of the hyper-parameter study, the first half of them random.
         notice: what marks each page and each figure, in capitals; empty for what is published.
+        dataset: where the images are, if they are one's own.
     """
 
     garments: Callable[[], Garments]
@@ -27,6 +30,7 @@ class Profile:
     max_epochs: int | None
     trials: int
     notice: str
+    dataset: Path | None = None
 
     def epochs(self, most: int) -> int:
         """How many epochs a training of at most `most` may take."""
@@ -36,6 +40,29 @@ class Profile:
     def sha256(self) -> str:
         """A digest of the images; FashionMNIST's is known beforehand: to read a run takes no data."""
         return data.SHA256 if self.garments is data.load else self.garments().sha256
+
+    def on(self, dataset: str | Path) -> Profile:
+        """The same on a data set of one's own (`aelib.data.own`): on as many of its images, in the same shares.
+
+        Raises:
+            AelibError: it cannot be read, or is too small.
+        """
+        path = at_home(str(dataset), "dataset").absolute()
+        images, split = own.load(path), self.split
+        wanted = split.train + split.validation
+        available = min(wanted, len(images.train_images))
+        validation = max(1, round(available * split.validation / wanted))
+        if available < 2:
+            raise AelibError(f"dataset {path} has {available} image to train and validate: give two at least")
+        split = replace(
+            split, train=available - validation, validation=validation, test=min(split.test, len(images.test_images))
+        )
+        notice = " ".join(filter(None, [_not_fashion_mnist(images.name), self.notice]))
+        return replace(self, garments=lambda: own.load(path), split=split, notice=notice, dataset=path)
+
+
+def _not_fashion_mnist(name: str) -> str:
+    return f"IMAGES OF {name}, not of FashionMNIST."
 
 
 PROFILES = {
@@ -60,6 +87,22 @@ PROFILES = {
 }
 
 
-def find_profile(name: str) -> Profile:
-    """The profile of that name, or an error that names them all."""
-    return PROFILES[known("profile", name, PROFILES)]
+def find_profile(name: str, dataset: str | Path | None = None) -> Profile:
+    """The profile of that name, or an error that names them all; on `dataset`, one's own, if there is one."""
+    profile = PROFILES[known("profile", name, PROFILES)]
+    return profile.on(dataset) if dataset else profile
+
+
+def profile_of(path: Path, provenance: Mapping[str, Any]) -> str:
+    """The name of the profile that the run or study at `path` is of, wherever it was put since.
+
+    An older version kept none: then it is that of the folder, or the report's.
+    """
+    return provenance.get("profile") or (path.parent.name if path.parent.name in PROFILES else "report")
+
+
+def notice_of(path: Path, provenance: Mapping[str, Any]) -> str:
+    """What marks what is made from the run or study at `path`; empty for what is published."""
+    notice = PROFILES[profile_of(path, provenance)].notice
+    name = _not_fashion_mnist(provenance["data"]) if provenance.get("dataset") else ""
+    return " ".join(filter(None, [name, notice]))

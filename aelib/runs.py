@@ -123,9 +123,11 @@ def run_path(folder: Path, experiment: str, config: dict[str, Any]) -> Path:
     return folder / f"{experiment}-{fingerprint(config)[:8]}"
 
 
-def options(profile: str, seed: int) -> str:
+def options(profile: str, seed: int, provenance: Mapping[str, Any] | None = None) -> str:
     """What a command of `aelib` needs for runs of these, as text to append; nothing for its defaults."""
-    return (f" --profile {profile}" if profile != "report" else "") + (f" --seed {seed}" if seed else "")
+    dataset = (provenance or {}).get("dataset")
+    images = f" --dataset {shlex.quote(dataset)}" if dataset else ""
+    return (f" --profile {profile}" if profile != "report" else "") + images + (f" --seed {seed}" if seed else "")
 
 
 def settings(differs: Mapping[str, Any]) -> str:
@@ -134,7 +136,14 @@ def settings(differs: Mapping[str, Any]) -> str:
     def value(given: Any) -> Any:  # `--set` takes a tuple for one value
         return tuple(map(value, given)) if isinstance(given, list) else given
 
-    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in differs.items())
+    def flat(differs: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+        for name, given in differs.items():
+            if isinstance(given, Mapping):
+                yield from flat(given, f"{before}{name}.")
+            else:
+                yield f"{before}{name}", given
+
+    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in flat(differs))
 
 
 def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False) -> Run:

@@ -61,7 +61,8 @@ def sweep(
             comes back as its files, whole or not at all.
         folder: where runs are kept; `runs.results_folder()` by default.
         options: as of `experiments.obtain`. A list, of a parameter of the experiment, is of values to try; all else is
-            one value. Maps are kept only where `maps` asks for them.
+            one value. `source.NAME` is a parameter of the run that it stands on. Maps are kept only where `maps` asks
+            for them.
 
     Raises:
         AelibError: a value is wrong, found out before any work; or runs could not be trained, which are named.
@@ -92,7 +93,9 @@ def _obtain(
     """The runs, by their place in `asked`, and why others could not be had."""
     found, failed = dict[int, Run](), dict[int, str]()
     again, here = fixed.get("again", False), executor is None and workers == 1
-    jobs = {number: {**fixed, **parameters, "seed": seed} for number, (parameters, seed) in enumerate(asked)}
+    jobs = {
+        number: _nested({**fixed, **parameters}) | {"seed": seed} for number, (parameters, seed) in enumerate(asked)
+    }
     for number, job in jobs.items():
         if here:
             _done(number, partial(experiments.obtain, name, folder=folder, **job), found, failed)
@@ -129,7 +132,7 @@ def check(name: str, *, seeds: Sequence[int] = (0,), **options) -> None:
     fixed.pop("summary", None)
     known("precision", fixed.get("precision") or PRECISIONS[0], PRECISIONS)
     for parameters, seed in asked:
-        experiments.check(name, seed=seed, **_but_extent(fixed), **parameters)
+        experiments.check(name, seed=seed, **_nested({**_but_extent(fixed), **parameters}))
 
 
 def _grid(seeds: Sequence[int], options: dict[str, Any]) -> tuple[dict[str, Any], Asked]:
@@ -138,6 +141,19 @@ def _grid(seeds: Sequence[int], options: dict[str, Any]) -> tuple[dict[str, Any]
     fixed = {key: value for key, value in options.items() if key not in tried}
     combined = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
     return fixed, [(parameters, seed) for parameters in combined for seed in seeds]
+
+
+def _nested(options: dict[str, Any]) -> dict[str, Any]:
+    """`source.beta`, a parameter of the run that one stands on, as a part of `source`."""
+    found: dict[str, Any] = {}
+    for name, value in sorted(options.items()):  # `source` itself, which names an experiment, comes first
+        place, *inner = name.split(".", 1)
+        if inner:
+            whole = found.get(place, {})
+            found[place] = _nested({**({"experiment": whole} if isinstance(whole, str) else whole), inner[0]: value})
+        else:
+            found[place] = value
+    return found
 
 
 def _but_extent(options: dict[str, Any]) -> dict[str, Any]:
@@ -224,21 +240,25 @@ def _needed(
             from aelib import study  # and with it Optuna, which takes a second to import
 
             needed[number] |= _packed(study.obtain(study.Plan(job.get("profile", "report"), folder=folder)).path)
-    source = experiments.EXPERIMENTS[name].source
-    if source and jobs:
-        fixed = {key: value for key, value in next(iter(jobs.values())).items() if key in FOR_THE_SOURCE}
-        seeds = sorted({job["seed"] for job in jobs.values()})
-        found, missing = _obtain(source, [({}, seed) for seed in seeds], fixed, folder, 1, executor)
-        for number, job in jobs.items():
-            place = seeds.index(job["seed"])
+    asked: dict[str, list[tuple[int, dict[str, Any], int]]] = {}
+    for number, job in jobs.items():
+        of, theirs = experiments.source_asked(name, job.get("source"))
+        if of:
+            asked.setdefault(of, []).append((number, theirs, job["seed"]))
+    for of, each in asked.items():
+        fixed = {key: value for key, value in jobs[each[0][0]].items() if key in FOR_THE_SOURCE}
+        different = {repr(one[1:]): one[1:] for one in each}
+        found, missing = _obtain(of, [*different.values()], fixed, folder, 1, executor)
+        for number, *one in each:
+            place = [*different].index(repr(tuple(one)))
             if place in missing:
-                failed[number] = f"{source}: {missing[place]}"
+                failed[number] = f"{of}: {missing[place]}"
             else:
                 needed[number] |= _packed(found[place].path)
     return needed
 
 
-FOR_THE_SOURCE = ("profile", "config", "precision", "maps")
+FOR_THE_SOURCE = ("profile", "dataset", "config", "precision", "maps")
 """What a run that another one stands on has of that one's options."""
 
 

@@ -40,10 +40,13 @@ def percent(share: float, digits: int = 0) -> str:
 def compare(
     labels: Mapping[str, str], report: Mapping[str, float | None], ours: Mapping[str, float]
 ) -> list[tuple[str, str, str, str]]:
-    """Rows of label, report's number, ours, relative difference; in the order of `labels`, keyed like the numbers."""
+    """Rows of label, report's number, ours, relative difference; in the order of `labels`, keyed like the numbers.
+
+    What the report has no number for gets a dash.
+    """
     rows = []
     for key, label in labels.items():
-        theirs, mine = report[key], ours[key]
+        theirs, mine = report.get(key), ours[key]
         difference = "–" if theirs is None else f"{100 * (mine - theirs) / theirs:+.1f} %".replace("-", "−")
         # The report's numbers have the digits that it gives.
         rows.append((label, f"{theirs:,g}" if isinstance(theirs, float) else number(theirs), number(mine), difference))

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from way import ask, flops, spawn, told
 
-from aelib import data, experiments, latent, runs, study, training
+from aelib import data, engines, experiments, latent, lightning, runs, study, training
 from aelib.data import GarmentLoaders
 from aelib.models import SymmetricAutoencoder, features_of
 from aelib.profiles import PROFILES
@@ -109,7 +109,7 @@ def traffic(name: str) -> int:
     model = experiment.model_class(experiment.model).train()
     inputs = torch.rand(BATCH, model.config.features) if experiment.source else torch.rand(BATCH, 1, 28, 28)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = training.OPTIMIZERS[experiment.training.optimizer](parameters, foreach=False)
+    optimizer = lightning.OPTIMIZERS[experiment.training.optimizer](parameters, foreach=False)
     with Traffic() as counted:
         model.losses(inputs, torch.zeros(BATCH, dtype=torch.long))["loss"].mean().backward()
         optimizer.step()
@@ -119,16 +119,16 @@ def traffic(name: str) -> int:
 @contextmanager
 def engine(*, precision: str = "tf32", compiled: bool = False, launch: str = "graph") -> Iterator[None]:
     """Training in this way; a step is launched as a `"graph"`, as single `"kernels"`, or by Lightning's `"loop"`."""
-    choose, graph, graphed = training.choose_engine, training._graph, Engine.graphed
-    training.choose_engine = lambda steps, _: Engine("cuda", precision, compiled)
+    choose, graph, graphed = engines.choose_engine, lightning._graph, Engine.graphed
+    engines.choose_engine = lambda steps, _: Engine("cuda", precision, compiled)
     if launch == "kernels":
-        training._graph = lambda work: work
+        lightning._graph = lambda work: work
     if launch == "loop":
         Engine.graphed = False  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        training.choose_engine, training._graph = choose, graph
+        engines.choose_engine, lightning._graph = choose, graph
         Engine.graphed = graphed  # type: ignore[method-assign]
 
 
@@ -363,7 +363,7 @@ def main() -> None:
     card = {"name": device.name, "memory_bytes": device.total_memory, "processors": device.multi_processor_count}
     card |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "cores": os.cpu_count()}
     record: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {"commits": {}}
-    record |= {"provenance": runs.provenance(), "card": card, "engine": asdict(training.choose_engine(1))}
+    record |= {"provenance": runs.provenance(), "card": card, "engine": asdict(engines.choose_engine(1))}
     print(record["card"], record["provenance"]["versions"], flush=True)
     for name in options.parts or PARTS:
         if time.perf_counter() - began > options.seconds:

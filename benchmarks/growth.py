@@ -27,7 +27,7 @@ import torch
 from optuna.trial import FixedTrial, FrozenTrial, create_trial
 from way import SPLIT, ask, garments, spawn, told
 
-from aelib import experiments, latent, runs, study, training
+from aelib import engines, experiments, latent, runs, study, training
 from aelib.data import GarmentLoaders, SplitConfig
 
 
@@ -47,7 +47,7 @@ def images(times: int) -> dict[str, float]:
     experiment = experiments.EXPERIMENTS["convolutional"]
     torch.manual_seed(0)
     model = experiment.model_class(experiment.model)
-    training.COMPILE_FROM_STEPS = 1  # as in a full run, whatever the size
+    engines.COMPILE_FROM_STEPS = 1  # as in a full run, whatever the size
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(experiment.training, max_epochs=2)
         history = training.fit(model, loaders, settings, seed=0, folder=Path(folder))

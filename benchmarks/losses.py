@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from aelib import data, experiments, runs, training
+from aelib import data, engines, experiments, runs, training
 from aelib.data import GarmentLoaders
+from aelib.experiments.registry import split_of
 from aelib.profiles import PROFILES
 
 EPOCHS = 5
@@ -41,9 +42,9 @@ def losses(way: str, seed: int, precision: str | None = None) -> list[dict[str, 
     source = experiments.load_model(experiments.obtain(experiment.source)) if experiment.source else None
     torch.manual_seed(seed)
     model = experiment.model_class(experiment.model)
-    split = experiments._split(experiment, PROFILES["report"].split)
+    split = split_of(experiment, PROFILES["report"].split)
     loaders = GarmentLoaders(experiment.prepare(model, garments, source), split, seed=seed)
-    engine = training.choose_engine(10**6 if model.worth_compiling else 0, precision) if precision else None
+    engine = engines.choose_engine(10**6 if model.worth_compiling else 0, precision) if precision else None
     with tempfile.TemporaryDirectory() as folder:
         return training.fit(model, loaders, experiment.training, seed=seed, folder=Path(folder), engine=engine).rows
 
@@ -58,7 +59,7 @@ def main(path: Path) -> None:
     record = json.loads(path.read_text()) if path.exists() else {"losses": {}}
     for way, seed in missing(record["losses"]):
         rows = losses(way, seed, "float32")
-        record |= {"provenance": runs.provenance(), "engine": asdict(training.choose_engine(1, "float32"))}
+        record |= {"provenance": runs.provenance(), "engine": asdict(engines.choose_engine(1, "float32"))}
         record["losses"].setdefault(way, {})[str(seed)] = rows
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(f"{way}, seed {seed}: {rows[-1]['validation_loss']:.5f}", flush=True)

@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from aelib import data, experiments, synthetic, training
-from aelib.data import GarmentLoaders, Garments, SplitConfig
+from aelib import data, engines, experiments, lightning, training
+from aelib.data import GarmentLoaders, Garments, SplitConfig, synthetic
 from aelib.errors import AelibError
 from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, features_of
 from aelib.models.layers import DroppingLeakyReLU, QuickConv2d, QuickConvTranspose2d, _InstanceNorm
@@ -208,7 +208,7 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         if way == "aelib":
-            training.COMPILE_FROM_STEPS = 1  # as in a full run
+            engines.COMPILE_FROM_STEPS = 1  # as in a full run
             training.fit(
                 model,
                 loaders,
@@ -225,7 +225,7 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
 
         as_pytorch_has_it(model)
         settings = experiment.training
-        optimizer = training.OPTIMIZERS[settings.optimizer](
+        optimizer = lightning.OPTIMIZERS[settings.optimizer](
             model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         whole = Plain(images.train_images, images.train_labels)

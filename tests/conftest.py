@@ -17,8 +17,8 @@ import torch
 from filelock import FileLock
 from processes import PATIENCE, Program
 
-from aelib import data, profiles, runs, synthetic
-from aelib.data import GarmentLoaders, SplitConfig
+from aelib import data, profiles, runs
+from aelib.data import GarmentLoaders, SplitConfig, fashion_mnist, synthetic
 from aelib.runs import Contents
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,7 +178,7 @@ def idx_folder(tmp_path, monkeypatch):
         content = bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
         (folder / name).write_bytes(content)
         digests[name] = hashlib.sha256(content).hexdigest()
-    monkeypatch.setattr(data, "FILES", digests)
+    monkeypatch.setattr(fashion_mnist, "FILES", digests)
     return folder
 
 

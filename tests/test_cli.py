@@ -62,8 +62,8 @@ SLURM = {"NTASKS": "4", "PROCID": "1", "LOCALID": "1", "NODEID": "0", "JOB_ID": 
 def test_stopped_it_goes_on_later(cluster, number, status, python, tmp_path):
     """As one of the tasks of a cluster's job, too."""
     program = tiny.BEGIN + (
-        "import time; from aelib import cli, training\n"
-        "training._Training.on_train_epoch_start = lambda self: time.sleep(60 * self.current_epoch)\n"
+        "import time; from aelib import cli, lightning\n"
+        "lightning.Training.on_train_epoch_start = lambda self: time.sleep(60 * self.current_epoch)\n"
         "sys.exit(cli.main(['train', 'convolutional', '--profile', 'smoke']))"
     )
     process = python(program, **cluster)

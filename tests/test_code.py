@@ -10,7 +10,22 @@ import torch
 from test_verify import retouch
 from torch import nn
 
-from aelib import cli, code, corruption, data, experiments, hyperparameters, probe, runs, training
+from aelib import (
+    cli,
+    code,
+    corruption,
+    data,
+    epochs,
+    experiments,
+    finder,
+    hyperparameters,
+    lightning,
+    probe,
+    runs,
+    training,
+)
+from aelib.data import batches
+from aelib.experiments import making, origin
 from aelib.models import AutoencoderConfig, BaselineCNN, SymmetricAutoencoder, layers
 from aelib.models.denoising import DenoisingConfig
 
@@ -36,7 +51,7 @@ def edited(monkeypatch):
 
 
 def record(name, **parameters):
-    return experiments._record(experiments.configure(experiments.EXPERIMENTS[name], **parameters), None)
+    return origin.record(experiments.configure(experiments.EXPERIMENTS[name], **parameters), None)
 
 
 @cache
@@ -70,6 +85,10 @@ def _kernel(patch):
     patch.setattr(BaselineCNN, "__init__", smaller)
 
 
+def _momentum(patch):
+    patch.setattr(lightning, "SGD_MOMENTUM", 0.9)
+
+
 def _erased(patch):
     other = property(lambda self: corruption.Corruption(probability=self.probability, erased_area=(0.02, 0.3)))
     patch.setattr(DenoisingConfig, "corruption", other)
@@ -80,33 +99,32 @@ def _occluded(patch):
     patch.setattr(corruption, "occlude", lambda images: occlude(images, 0.33))
 
 
+def _never_stops(patch):
+    length = epochs.length
+    patch.setattr(epochs, "length", lambda losses, **limits: length(losses, **limits | {"patience": 100}))
+
+
 def _finder(patch):
     """It no longer leaves out the first ten steps, which matters to few curves."""
-    patch.setattr(training, "steepest", lambda rates, losses: float(rates[:-1][np.argmin(np.gradient(losses[:-1]))]))
+    patch.setattr(finder, "steepest", lambda rates, losses: float(rates[:-1][np.argmin(np.gradient(losses[:-1]))]))
 
 
 EDITS = {
     "the slope of the LeakyReLU": (_slope, "convolutional", {}),
     "the dropout": (_dropout, "convolutional", {}),
     "a kernel of the CNN": (_kernel, "cnn", {}),
-    "the momentum": (lambda patch: patch.setattr(training, "SGD_MOMENTUM", 0.9), "convolutional", {"optimizer": "sgd"}),
+    "the momentum": (_momentum, "convolutional", {"optimizer": "sgd"}),
     "the erased area": (_erased, "denoising", {"learning_rate": 0.01}),
     "the largest rectangle of the CNN": (_occluded, "cnn_augmented", {}),
     "the learning-rate finder": (_finder, "denoising", SMALL),
-    "the order of the batches": (lambda patch: patch.setattr(data, "Batches", _Reversed), "convolutional", {}),
-    "the seed of an epoch": (lambda patch: patch.setattr(training, "epoch_seed", lambda *_: 7), "variational", {}),
+    "the order of the batches": (lambda patch: patch.setattr(batches, "Batches", _Reversed), "convolutional", {}),
+    "the seed of an epoch": (lambda patch: patch.setattr(lightning, "epoch_seed", lambda *_: 7), "variational", {}),
     "the weight of the divergence": (
         lambda patch: patch.setattr("aelib.models.variational.kl_to_standard_normal", lambda m, _: m.square().sum(1)),
         "variational", {},
     ),
-    "when a training stops": (
-        lambda patch: patch.setattr(training, "EarlyStopping", _never_stops), "convolutional", {},
-    ),
+    "when a training stops": (_never_stops, "convolutional", {}),
 }  # fmt: skip
-
-
-def _never_stops(*arguments, **options):
-    return training.pl.callbacks.EarlyStopping(*arguments, **options | {"patience": 100})
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -142,7 +160,8 @@ def test_words_and_layout_are_not_in_the_digest():
     assert code.bare(one) == code.bare(other)
     assert code.bare(one) != code.bare(one.replace("return a", "return -a"))
     names = {path.relative_to(runs.ROOT / "aelib").as_posix() for path in code._files()}
-    assert {"training.py", "data.py", "corruption.py", "models/layers.py", "models/base.py", "probe.py"} <= names
+    some = {"training.py", "data/batches.py", "corruption.py", "models/layers.py", "models/base.py", "probe.py"}
+    assert some <= names
 
 
 def smoke(folder, **options):
@@ -161,7 +180,7 @@ def test_a_run_of_other_code_is_stale_and_everything_that_reads_it_says_so(tmp_p
     assert smoke(tmp_path).checksum == run.checksum
     assert "stale" not in capsys.readouterr().err, "it trains alike"
     assert cli.main(["verify", "--profile", "smoke"]) == 0
-    monkeypatch.setattr(training, "SGD_MOMENTUM", 0.5)
+    monkeypatch.setattr(lightning, "SGD_MOMENTUM", 0.5)
     edited()
     code.say.cache_clear()
     assert smoke(tmp_path).checksum == run.checksum, "it is not trained again unasked"
@@ -210,8 +229,8 @@ def test_the_mend_makes_the_run_that_is_stale(name, config, seed, expected, tmp_
     """Without training it: the configuration is enough."""
     seen = []
     monkeypatch.setattr(runs, "obtain", lambda path, make, **_: seen.append((path, make)))
-    monkeypatch.setattr(experiments, "_make", lambda asked, *_, **__: asked.decisive)
-    monkeypatch.setattr(experiments, "doubt", lambda _: "")  # there is none yet to doubt
+    monkeypatch.setattr(making, "_make", lambda asked, *_, **__: asked.decisive)
+    monkeypatch.setattr(origin, "doubt", lambda _: "")  # there is none yet to doubt
     experiments.obtain(name, profile="smoke", seed=seed, folder=tmp_path, **config)
     (path, make) = seen[0]
     path.mkdir(parents=True)

@@ -11,7 +11,7 @@ from filelock import FileLock
 from safetensors import _safetensors_rust
 from test_training import digest, few_loaders, train
 
-from aelib import compilation, training
+from aelib import compilation, engines, lightning, training
 
 AVAILABLE, COMPILE = compilation.available, torch.compile
 
@@ -30,7 +30,7 @@ def untried(monkeypatch, tmp_path):
     from torch._inductor.runtime import cache_dir_utils
 
     monkeypatch.setattr(compilation, "_tried", {})
-    monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
+    monkeypatch.setattr(engines, "COMPILE_FROM_STEPS", 1)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     monkeypatch.setattr(cache_dir_utils, "default_cache_dir", lambda: str(tmp_path / "by default"))
     AVAILABLE.cache_clear()
@@ -43,7 +43,7 @@ def test_without_the_headers_of_python_it_trains_uncompiled_and_says_so_once(tmp
     if not compilation.available():
         lacking("C++ compiler on Linux (Debian: g++)")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "COMPILE_FROM_STEPS", 10**9)
+        patch.setattr(engines, "COMPILE_FROM_STEPS", 10**9)
         plain = digest(*train(few_loaders(), tmp_path / "plain", max_epochs=2))
     compiler = tmp_path / "no-headers"
     compiler.write_text(NO_HEADERS)
@@ -51,7 +51,7 @@ def test_without_the_headers_of_python_it_trains_uncompiled_and_says_so_once(tmp
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(compiler),))
     for name in ("one", "two"):
-        assert training.choose_engine(1).compiled is (name == "one")
+        assert engines.choose_engine(1).compiled is (name == "one")
         assert digest(*train(few_loaders(), tmp_path / name, max_epochs=2)) == plain
     said = capsys.readouterr().err
     assert said.count("aelib: torch.compile does not work here (") == said.count("\n") == 1, said
@@ -100,7 +100,7 @@ def test_a_compiler_that_fails_in_the_midst_of_a_training_loses_no_epoch(tmp_pat
             fails(9, monkeypatch)
             self._training_losses = torch.compile(self.model.losses, dynamic=False)
 
-    monkeypatch.setattr(training._Training, "on_train_epoch_start", other_threads)
+    monkeypatch.setattr(lightning.Training, "on_train_epoch_start", other_threads)
     fails(0, monkeypatch)
     _, history = train(few_loaders(), tmp_path / "run", max_epochs=3)
     assert not history.engine.compiled
@@ -110,7 +110,7 @@ def test_a_compiler_that_fails_in_the_midst_of_a_training_loses_no_epoch(tmp_pat
 
 def test_what_a_model_does_wrong_is_not_the_compilers(tmp_path, monkeypatch):
     fails(0, monkeypatch)
-    monkeypatch.setattr(training._Training, "_record", lambda *_: torch.zeros(2) + torch.zeros(3))
+    monkeypatch.setattr(lightning.Training, "_record", lambda *_: torch.zeros(2) + torch.zeros(3))
     with pytest.raises(RuntimeError, match="must match the size"):
         train(few_loaders(), tmp_path / "run", max_epochs=1)
 

@@ -13,7 +13,7 @@ import torch
 from test_training import digest, train
 from threadpoolctl import threadpool_info
 
-from aelib import cores, training
+from aelib import cores
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_what_is_compiled_gives_up_half_of_its_threads_or_none(compiled, room, t
     have = [1]
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: have.__setitem__(0, threads))
     monkeypatch.setattr(torch, "get_num_threads", lambda: have[0])
-    share = training._Share(None, compiled)
+    share = cores.Share(None, compiled)
     share.before(0)
     monkeypatch.setattr(cores.Load, "seconds", 2.0)
     share.before(7)

@@ -5,8 +5,9 @@ import random
 import pytest
 import torch
 
-from aelib import corruption, synthetic
+from aelib import corruption
 from aelib.corruption import Augmentation, Corruption
+from aelib.data import synthetic
 from aelib.errors import AelibError
 
 

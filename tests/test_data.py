@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from aelib import data, synthetic
-from aelib.data import GarmentLoaders, SplitConfig
+from aelib import data
+from aelib.data import GarmentLoaders, SplitConfig, fashion_mnist, synthetic
 from aelib.errors import AelibError
 
 
@@ -32,7 +32,7 @@ def no_network(monkeypatch):
 @pytest.fixture
 def offline(no_network, tmp_path, monkeypatch):
     """A machine without a Debian package, a network or apt-get."""
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "not-installed")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "not-installed")
     monkeypatch.setattr(shutil, "which", lambda _: None)
 
 
@@ -105,7 +105,7 @@ def test_without_data_and_network_the_line_says_what_to_do(offline):
 
 def test_a_damaged_package_does_not_keep_from_trying_the_rest(idx_folder, offline, monkeypatch):
     (idx_folder / "t10k-labels-idx1-ubyte").write_bytes(b"rotten")
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", idx_folder)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", idx_folder)
     with pytest.raises(AelibError, match="Debian package: .*t10k-labels-idx1-ubyte.*torchvision: .*apt-get: "):
         data.fetch()
 
@@ -113,7 +113,7 @@ def test_a_damaged_package_does_not_keep_from_trying_the_rest(idx_folder, offlin
 def test_a_rotten_cache_is_fetched_again(idx_folder, monkeypatch, capsys):
     folder, _ = data.fetch(idx_folder)
     (folder / "t10k-images-idx3-ubyte").write_bytes(b"rotten")
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", idx_folder)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", idx_folder)
     assert data.fetch() == (folder, "Debian package")
     assert "t10k-images-idx3-ubyte is missing, truncated or altered" in capsys.readouterr().err
     assert data.fetch() == (folder, "cache")
@@ -122,8 +122,8 @@ def test_a_rotten_cache_is_fetched_again(idx_folder, monkeypatch, capsys):
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="not a Debian or Ubuntu machine")
 def test_apt_get_serves_where_the_download_fails(idx_folder, no_network, monkeypatch, tmp_path):
     """With a package built here, and an `apt-get` that hands it out."""
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", Path("usr/share/datasets/for-this-test"))
-    shutil.copytree(idx_folder, tmp_path / "tree" / data.DEBIAN_FOLDER)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", Path("usr/share/datasets/for-this-test"))
+    shutil.copytree(idx_folder, tmp_path / "tree" / fashion_mnist.DEBIAN_FOLDER)
     (tmp_path / "tree/DEBIAN").mkdir()
     (tmp_path / "tree/DEBIAN/control").write_text(
         "Package: dataset-fashion-mnist\nVersion: 1\nArchitecture: all\nMaintainer: none <none@example.org>\n"

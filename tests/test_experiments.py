@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from aelib import data, experiments, runs, study, training, verify
+from aelib import data, determinism, experiments, lightning, runs, study, training, verify
 from aelib.errors import AelibError
+from aelib.experiments import making
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
 
@@ -51,7 +52,7 @@ def test_a_run_of_a_version_that_kept_no_codes_is_encoded_anew(run):
 
 def test_the_picture_of_the_best_epoch_is_the_models_own(run):
     trained = experiments.open_run(run)
-    picture = trained.decode(trained.codes[[experiments.PICTURED]])[0]
+    picture = trained.decode(trained.codes[[trained.pictured]])[0]
     best = run.arrays["pictures"][run.metrics["best_epoch"] - 1].numpy() / 255
     assert np.abs(picture - best).max() < 0.003
 
@@ -68,7 +69,7 @@ def test_a_stored_run_is_read_without_waiting_for_lightning(run):
 
 
 def test_asked_for_twice_it_is_trained_once(run, monkeypatch):
-    monkeypatch.setattr(experiments, "_make", lambda *_, **__: pytest.fail("it is trained again"))
+    monkeypatch.setattr(making, "_make", lambda *_, **__: pytest.fail("it is trained again"))
     start = time.process_time()  # what else the machine does counts for nothing
     again = experiments.obtain("convolutional", profile="smoke", folder=run.path.parent.parent)
     assert again.checksum == run.checksum
@@ -129,7 +130,7 @@ def test_other_parameters_are_another_run(all_tiny, tmp_path):
     ],
 )
 def test_wrong_names_and_values_are_found_before_any_work(arguments, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments.runs, "obtain", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr(runs, "obtain", lambda *_, **__: pytest.fail("work was begun"))
     with pytest.raises(AelibError, match=words) as error:
         experiments.obtain(**{"name": "convolutional", "folder": tmp_path} | arguments)
     assert "\n" not in str(error.value)
@@ -139,9 +140,7 @@ def test_wrong_names_and_values_are_found_before_any_work(arguments, words, tmp_
 @pytest.fixture
 def published(monkeypatch):
     """The results that come with the repository; a run that is missing is not trained there."""
-    monkeypatch.setattr(
-        experiments, "_make", lambda *_, **__: pytest.fail("not published, or under another configuration")
-    )
+    monkeypatch.setattr(making, "_make", lambda *_, **__: pytest.fail("not published, or under another configuration"))
     return runs.ROOT / "results"
 
 
@@ -159,10 +158,10 @@ def test_the_published_run_is_the_reports_configuration(published):
 
 
 def test_a_build_notices_a_training_that_does_not_repeat_itself(all_tiny, monkeypatch):
-    assert list(experiments.repeats().values()) == [True, True]
+    assert list(determinism.repeats().values()) == [True, True]
     seeds = itertools.count()
-    monkeypatch.setattr(training, "epoch_seed", lambda *_: next(seeds))
-    assert list(experiments.repeats().values()) == [False, False]
+    monkeypatch.setattr(lightning, "epoch_seed", lambda *_: next(seeds))
+    assert list(determinism.repeats().values()) == [False, False]
 
 
 def test_the_published_runs_stay_small():
@@ -198,7 +197,7 @@ def test_a_summary_of_a_classifier_has_its_answers(tmp_path, all_tiny):
     assert run.provenance["engine"]["precision"] == "float32"
     assert run.arrays["logits"].shape == (run.config["data"]["test"], 10)
     assert torch.equal(run.arrays["logits"].float().argmax(1), run.arrays["predictions"].long())
-    labels = torch.from_numpy(experiments.test_labels(run)).long()
+    labels = torch.from_numpy(experiments.tested_on(run)[1]).long()
     loss = torch.nn.functional.cross_entropy(run.arrays["logits"].float(), labels)
     assert loss.item() == pytest.approx(run.metrics["test_loss"], rel=1e-3)
 
@@ -222,7 +221,7 @@ def test_the_choice_of_a_study_goes_into_every_experiment_that_has_it(tmp_path, 
     settings = TrainingConfig(optimizer="adam", learning_rate=0.002, weight_decay=1e-6)
     search = SimpleNamespace(winner=lambda: (chosen, settings))
     monkeypatch.setattr(study, "obtain", lambda plan: search)
-    monkeypatch.setattr(experiments, "_make", lambda *arguments, **_: pytest.fail(repr(arguments[0].decisive)))
+    monkeypatch.setattr(making, "_make", lambda *arguments, **_: pytest.fail(repr(arguments[0].decisive)))
 
     def decided(name, **options):
         with pytest.raises(pytest.fail.Exception) as caught:
@@ -234,7 +233,8 @@ def test_the_choice_of_a_study_goes_into_every_experiment_that_has_it(tmp_path, 
     assert decided("convolutional", latent_dim=7)["model"]["latent_dim"] == 7
     # The denoising model's learning rate is the finder's.
     assert decided("denoising")["training"] | {"max_epochs": 200} == asdict(replace(settings, learning_rate=None))
-    head = experiments.EXPERIMENTS["transfer"].with_choice(chosen, settings)
+    encoder = experiments.EXPERIMENTS["convolutional"].with_choice(chosen, settings)
+    head = experiments.EXPERIMENTS["transfer"].with_choice(chosen, settings).standing_on(encoder)
     assert (head.model.features, head.model.linear_units, head.training.optimizer) == (800, 128, "adam")
     assert head.training.weight_decay == 0
     monkeypatch.setattr(study, "obtain", lambda plan: pytest.fail("a search for nothing"))

@@ -34,8 +34,21 @@ from test_book import second_chapter
 from test_compilation import NO_HEADERS
 from test_study import outcome as trials_of
 
-from aelib import book, checkpoints, cli, data, experiments, latent, metrics, profiles, runs, study, synthetic, training
-from aelib.data import SplitConfig
+from aelib import (
+    book,
+    checkpoints,
+    cli,
+    data,
+    experiments,
+    latent,
+    metrics,
+    profiles,
+    runs,
+    study,
+    synthetic,
+    training,
+)
+from aelib.data import SplitConfig, fashion_mnist
 from aelib.errors import AelibError
 
 pytestmark = pytest.mark.faults
@@ -147,9 +160,9 @@ def test_a_training_that_is_killed(python, tmp_path):
 
 COMPILED = """
 import os
-from aelib import experiments, training
+from aelib import engines, experiments
 from test_training import SHALLOW
-training.COMPILE_FROM_STEPS = 1
+engines.COMPILE_FROM_STEPS = 1
 chosen = experiments.EXPERIMENTS["convolutional"]
 experiments.EXPERIMENTS["convolutional"] = chosen.with_choice(SHALLOW, chosen.training)
 """
@@ -960,7 +973,7 @@ def test_a_machine_without_a_network(tmp_path):
 def test_a_machine_without_a_compiler(python, tmp_path):
     if sys.platform != "linux":
         lacking("Linux, where alone aelib compiles")
-    compiled = tiny.BEGIN + "from aelib import training; training.COMPILE_FROM_STEPS = 1"
+    compiled = tiny.BEGIN + "from aelib import engines; engines.COMPILE_FROM_STEPS = 1"
     command = program("train", "convolutional", "variational", "--profile", "smoke", before=compiled)
     process = python(command, CXX="/no/such/compiler")
     _, errors = process.communicate()
@@ -1108,9 +1121,9 @@ def test_packed_files_in_the_place_of_the_data(idx_folder, tmp_path, monkeypatch
     assert data.fetch() == (folder, "cache")
     (folder / name).unlink()
     (folder / f"{name}.gz").write_bytes(b"")
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "not-installed")
-    monkeypatch.setattr(data, "_torchvision_download", lambda _: tmp_path / "nothing")
-    monkeypatch.setattr(data, "_apt_download", lambda _: tmp_path / "nothing")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "not-installed")
+    monkeypatch.setattr(fashion_mnist, "_torchvision_download", lambda _: tmp_path / "nothing")
+    monkeypatch.setattr(fashion_mnist, "_apt_download", lambda _: tmp_path / "nothing")
     with pytest.raises(AelibError, match=rf"{folder}/{name}.gz"):
         data.fetch()
     tried("The data lie packed in `AELIB_DATA`", "`.gz` files, then one that is empty", 2, "used, or named")
@@ -1122,7 +1135,7 @@ def test_compilation_that_cannot_be_had(python, tmp_path):
     compiler = tmp_path / "without-headers"
     compiler.write_text(NO_HEADERS)
     compiler.chmod(0o755)
-    compiled = tiny.BEGIN + "from aelib import training; training.COMPILE_FROM_STEPS = 1\n"
+    compiled = tiny.BEGIN + "from aelib import engines; engines.COMPILE_FROM_STEPS = 1\n"
     compiled += f"import torch._inductor.config as c; c.cpp.cxx = ({str(compiler)!r},)"
     command = program("train", "convolutional", "variational", "--profile", "smoke", before=compiled)
     process = python(command, CXX=str(compiler), TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "compiled"))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.style
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +23,7 @@ from aelib.profiles import find_profile
 HISTORY = [{"epoch": n, "train_loss": 0.1 / n, "validation_loss": 0.08 / n + 0.001 * (n == 4)} for n in range(1, 5)]
 
 SMOKE, REPORT = (
-    [SimpleNamespace(path=Path("results", profile, name)) for name in ("a-12345678", "b-12345678")]
+    [SimpleNamespace(path=Path("results", profile, name), provenance={}) for name in ("a-12345678", "b-12345678")]
     for profile in ("smoke", "report")
 )
 
@@ -100,7 +101,8 @@ def test_a_figure_gives_its_runs_its_numbers_and_itself_twice():
     from IPython.core.pylabtools import print_figure
 
     drawn = list(all_figures(REPORT))
-    alone = [undated(print_figure(each, "svg")) for each in all_figures(REPORT)]
+    with matplotlib.style.context(["default", figures.STYLE]):
+        alone = [undated(print_figure(each, "svg")) for each in all_figures(REPORT)]
     bundles, sizes = zip(*[each._repr_mimebundle_() for each in drawn], strict=True)
     for bundle, size, figure, drawing in zip(bundles, sizes, drawn, alone, strict=True):
         assert undated(bundle["image/svg+xml"]) == drawing
@@ -203,12 +205,24 @@ def test_a_trial_that_went_wrong_does_not_flatten_the_others():
 
 def test_a_users_matplotlibrc_changes_no_figure(tmp_path):
     (tmp_path / "matplotlibrc").write_text("axes.facecolor: black\nfont.family: serif\nfigure.dpi: 30\n")
-    program = "import matplotlib; from aelib import figures; print(sorted(matplotlib.rcParams.items()))"
+    program = "import zlib, test_figures as test; print([zlib.crc32(test.svg(each)) for each in test.all_figures([])])"
     said = [
-        subprocess.run([sys.executable, "-c", program], env=os.environ | more, capture_output=True, text=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | more, cwd=Path(__file__).parent, capture_output=True
+        )
         for more in ({}, {"MATPLOTLIBRC": str(tmp_path)})
     ]
-    assert said[0] == said[1] != ""
+    assert said[0].stdout == said[1].stdout != b"", said[0].stderr
+
+
+def test_what_else_a_user_draws_is_not_changed():
+    """In their own style, before and after a figure of ours was drawn and written."""
+    with matplotlib.rc_context({"axes.facecolor": "black", "axes.grid": False}):
+        before = dict(matplotlib.rcParams)
+        svg(figures.loss_history(HISTORY, of=[]))
+        assert dict(matplotlib.rcParams) == before
+    program = "import matplotlib as m; before = dict(m.rcParams); import aelib.figures; assert {**m.rcParams} == before"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_reports_curves_stand_beside_ours():

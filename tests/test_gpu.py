@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from aelib import synthetic, training
-from aelib.data import GarmentLoaders, SplitConfig
+from aelib import engines, lightning, training
+from aelib.data import GarmentLoaders, SplitConfig, synthetic
 from aelib.errors import AelibError
 from aelib.experiments import EXPERIMENTS, configure
 from aelib.hyperparameters import TrainingConfig
@@ -44,7 +44,7 @@ def train(name, folder, epochs=3, **parameters):
 
 
 def test_the_gpu_is_taken():
-    assert training.choose_engine(1).device == "cuda"
+    assert engines.choose_engine(1).device == "cuda"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -69,7 +69,7 @@ def test_losses_and_gradients_are_those_of_a_processor(name):
 def test_graphs_train_as_single_launches_do(name, tmp_path, monkeypatch):
     """The same steps, kernel by kernel: dropout, noise, running statistics and the odd last batch included."""
     graphed = train(name, tmp_path / "graphs")
-    monkeypatch.setattr(training, "_graph", lambda work: [work() for _ in range(4)] and work)
+    monkeypatch.setattr(lightning, "_graph", lambda work: [work() for _ in range(4)] and work)
     launched = train(name, tmp_path / "single launches")
     assert graphed[0].rows[-1] == pytest.approx(launched[0].rows[-1], rel=1e-5)
     for key, value in launched[1].items():
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_bits(name, tmp_path):
     assert all(torch.equal(value, again[1][key]) for key, value in first[1].items())
 
 
-@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", lightning.OPTIMIZERS)
 def test_resumed_it_ends_with_the_same_bits(optimizer, tmp_path):
     options = {"optimizer": optimizer, "learning_rate": 1e-3}
     undisturbed = train("denoising", tmp_path / "a", epochs=5, **options)
@@ -138,7 +138,7 @@ print(len(history.rows))
         command = program.format(tests=str(Path(__file__).parent), folder=str(tmp_path), fill=fill)
         said.append(subprocess.run([sys.executable, "-c", command], capture_output=True, text=True))
         assert (tmp_path / "checkpoint").exists()
-    assert said[0].stderr.splitlines()[-1].startswith("aelib.training.OutOfMemory: the memory of the GPU is full")
+    assert said[0].stderr.splitlines()[-1].startswith("aelib.engines.OutOfMemory: the memory of the GPU is full")
     assert said[1].stdout == "2\n", said[1].stderr
 
 
@@ -147,11 +147,11 @@ def test_a_gpu_without_room_is_left_alone(tmp_path, capsys):
     free, _ = torch.cuda.mem_get_info()
     filled = torch.empty(free - 200 * 2**20, dtype=torch.uint8, device="cuda")
     try:
-        training._gpu_has_room.cache_clear()
+        engines._gpu_has_room.cache_clear()
         history, _ = train("convolutional", tmp_path, epochs=1)
     finally:
         del filled
         torch.cuda.empty_cache()
-        training._gpu_has_room.cache_clear()
+        engines._gpu_has_room.cache_clear()
     assert history.engine.device == "cpu"
     assert "too few: training on the processor" in capsys.readouterr().err

@@ -1,10 +1,10 @@
 """The shape of the house: imports go down, the lock agrees with the bounds."""
 
-import ast
 import re
 import runpy
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections import Counter
 from importlib.metadata import requires, version
@@ -12,91 +12,30 @@ from pathlib import Path
 
 import yaml
 from conftest import ROOT
+from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# A module imports only from floors below its own.
-FLOORS = {
-    "errors": 0,
-    "checkpoints": 1,
-    "cores": 1,
-    "code": 1,
-    "compilation": 1,
-    "corruption": 1,
-    "data": 1,
-    "hyperparameters": 1,
-    "latent": 1,
-    "models.base": 1,
-    "models.layers": 1,
-    "progress": 1,
-    "words": 1,
-    "pages": 2,
-    "report": 2,
-    "runs": 1,
-    "figures": 4,
-    "metrics": 1,
-    "models.autoencoder": 2,
-    "models.classifier": 3,
-    "models.denoising": 3,
-    "models.variational": 3,
-    "synthetic": 2,
-    "verdicts": 1,
-    "models": 4,
-    "training": 5,
-    "probe": 6,
-    "tables": 6,
-    "profiles": 3,
-    "study": 7,
-    "experiments": 8,
-    "evaluate.store": 9,
-    "index": 9,
-    "sweep": 9,
-    "evaluate.autoencoders": 10,
-    "evaluate.classifiers": 10,
-    "evaluate": 11,
-    "evidence": 12,
-    "claims": 13,
-    "engine": 9,
-    "explorer": 9,
-    "book": 14,
-    "verify": 15,
-    "cli": 16,
-}
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT / "aelib").with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imported(tree: ast.AST) -> set[str]:
-    """Modules of aelib that the code names, `from aelib import x` included."""
-    names = set()
-    for node in ast.walk(tree):
-        assert not (isinstance(node, ast.ImportFrom) and node.level), "imports are absolute"
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aelib":
-            below = (node.module or "").partition(".")[2]
-            names |= {below} if below else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("aelib.")}
-    return {name for name in names if name in FLOORS}
-
-
-def test_every_module_has_its_floor():
-    assert {module_name(path) for path in (ROOT / "aelib").rglob("*.py")} - {""} == set(FLOORS)
-
 
 def test_imports_go_down():
-    upward = []
-    for path in (ROOT / "aelib").rglob("*.py"):
-        name = module_name(path)
-        if not name:  # the package itself imports nothing
-            assert imported(ast.parse(path.read_text())) == set()
-            continue
-        for below in imported(ast.parse(path.read_text())):
-            if FLOORS[below] >= FLOORS[name]:
-                upward.append(f"{name} imports {below}")
-    assert upward == []
+    """As pyproject.toml has the floors of the house; no module is without one."""
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+def test_an_import_that_goes_up_is_found(tmp_path, monkeypatch):
+    """Even one within a function."""
+    shutil.copytree(ROOT / "aelib", tmp_path / "aelib", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "aelib/errors.py").open("a") as file:
+        file.write("\n\ndef up():\n    from aelib import runs\n")
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache", ROOT / "pyproject.toml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "aelib.errors is not allowed to import aelib.runs" in done.stdout
+
+
+def test_the_picture_of_the_house_is_as_it_is():
+    picture = runpy.run_path(str(ROOT / "tools/graph.py"))
+    assert picture["drawn"]() in (ROOT / "CONTRIBUTING.md").read_text(), "make graph"
 
 
 def lock() -> dict[str, list[Requirement]]:
@@ -205,6 +144,7 @@ def test_the_readme_names_only_targets_that_exist():
         "clean",
         "help",
         "faults",
+        "graph",
     } == targets
     assert set(re.findall(r"`make ([a-z]+)", (ROOT / "README.md").read_text())) <= targets
 

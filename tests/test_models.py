@@ -4,7 +4,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from aelib import synthetic
+from aelib.data import synthetic
 from aelib.errors import AelibError
 from aelib.experiments import EXPERIMENTS
 from aelib.models import (

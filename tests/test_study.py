@@ -38,7 +38,7 @@ BEGIN = (
     + """
 from pathlib import Path
 from optuna.storages.journal import JournalFileBackend
-from aelib import checkpoints, study, training
+from aelib import checkpoints, lightning, study, training
 save = checkpoints.save
 
 def noted(value, path):
@@ -169,11 +169,11 @@ def test_killed_at_any_moment_it_proposes_and_finds_the_same(undisturbed, tmp_pa
     for moment in (
         "JournalFileBackend, 'append_logs', 2",
         "JournalFileBackend, 'append_logs', 9",
-        f"training._Training, 'training_step', {tiny.FINDER_STEPS - 5}",
-        f"training._Training, 'training_step', {tiny.FINDER_STEPS + 13}",
+        f"lightning.Training, 'training_step', {tiny.FINDER_STEPS - 5}",
+        f"lightning.Training, 'training_step', {tiny.FINDER_STEPS + 13}",
         "training._Recorder, 'on_train_epoch_end', 2",
         "checkpoints, 'save', 2",
-        "training._Training, 'training_step', 40",
+        "lightning.Training, 'training_step', 40",
         "JournalFileBackend, 'append_logs', 30",
     ):
         (process := python(f"{BEGIN}\ntiny.dies_in({moment})\n{WORK}")).communicate()

@@ -18,6 +18,7 @@ from processes import PATIENCE
 
 from aelib import cli, experiments, runs, sweep, training
 from aelib.errors import AelibError
+from aelib.experiments import making
 
 pytestmark = pytest.mark.usefixtures("all_tiny")
 
@@ -25,13 +26,13 @@ pytestmark = pytest.mark.usefixtures("all_tiny")
 @pytest.fixture
 def trained(monkeypatch):
     """Names of the runs that were trained by this process."""
-    seen, make = [], experiments._make
+    seen, make = [], making._make
 
     def noted(asked, *arguments, **options):
         seen.append(asked.path.name)
         return make(asked, *arguments, **options)
 
-    monkeypatch.setattr(experiments, "_make", noted)
+    monkeypatch.setattr(making, "_make", noted)
     return seen
 
 

@@ -10,8 +10,8 @@ import tiny
 import torch
 from conftest import lacking
 
-from aelib import checkpoints, compilation, synthetic, training
-from aelib.data import GarmentLoaders, SplitConfig
+from aelib import checkpoints, compilation, engines, lightning, training
+from aelib.data import GarmentLoaders, SplitConfig, synthetic
 from aelib.errors import AelibError
 from aelib.experiments import EXPERIMENTS
 from aelib.hyperparameters import TrainingConfig
@@ -91,7 +91,7 @@ PROGRAM = (
     tiny.BEGIN
     + """
 from pathlib import Path
-from aelib import training
+from aelib import lightning, training
 from test_training import digest, few_loaders, train
 {then}
 print(digest(*train(few_loaders(), Path("run"), learning_rate=None)))
@@ -104,10 +104,10 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(two_threads, few, tmp_p
     undisturbed = digest(*train(few, tmp_path / "undisturbed", learning_rate=None))
     epochs = []
     for moment in (
-        f"training._Training, 'training_step', {tiny.FINDER_STEPS - 5}",
-        f"training._Training, 'training_step', {tiny.FINDER_STEPS + 2}",
+        f"lightning.Training, 'training_step', {tiny.FINDER_STEPS - 5}",
+        f"lightning.Training, 'training_step', {tiny.FINDER_STEPS + 2}",
         "training._Recorder, 'on_train_epoch_end', 2",
-        "training._Training, 'training_step', 5",
+        "lightning.Training, 'training_step', 5",
     ):
         (process := python(PROGRAM.format(then=f"tiny.dies_in({moment})"))).communicate()
         assert process.returncode == -signal.SIGKILL, f"{moment}: {process.errors()}"
@@ -128,7 +128,7 @@ def _epochs(path) -> int:
 
 def test_compiled_and_resumed_it_ends_with_the_same_bits(compiler, two_threads, tmp_path, monkeypatch):
     """With an odd last batch, after which the compiler would like to use other kernels."""
-    monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
+    monkeypatch.setattr(engines, "COMPILE_FROM_STEPS", 1)
     split = SplitConfig(train=256 + 40, validation=64, test=100, batch_size=128)
     loaders = GarmentLoaders(synthetic.garments(400, 100), split, seed=1)
     undisturbed = digest(*train(loaders, tmp_path / "a", network=SHALLOW, max_epochs=3))
@@ -137,7 +137,7 @@ def test_compiled_and_resumed_it_ends_with_the_same_bits(compiler, two_threads, 
     assert digest(*train(loaders, tmp_path / "b", network=SHALLOW, max_epochs=3)) == undisturbed
 
 
-@pytest.mark.parametrize("name", training.OPTIMIZERS)
+@pytest.mark.parametrize("name", lightning.OPTIMIZERS)
 def test_compiled_the_optimiser_makes_the_same_steps(name, compiler):
     found = []
     for compiled in (False, True):
@@ -145,7 +145,7 @@ def test_compiled_the_optimiser_makes_the_same_steps(name, compiler):
         model = SymmetricAutoencoder(SHALLOW)
         before = model.latent.weight.detach().clone()
         config = TrainingConfig(optimizer=name, learning_rate=0.01, weight_decay=0.1)
-        trainer = training._Training(model, config, Engine("cpu", "float32", compiled=compiled), 0)
+        trainer = lightning.Training(model, config, Engine("cpu", "float32", compiled=compiled), 0)
         optimizer = trainer.configure_optimizers()
         for step in range(3):
 
@@ -169,7 +169,7 @@ def test_one_process_compiles_any_number_of_trainings(small, tmp_path, monkeypat
 
     Without C++: that is the same whatever becomes of the graphs.
     """
-    monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
+    monkeypatch.setattr(engines, "COMPILE_FROM_STEPS", 1)
     monkeypatch.setattr(compilation, "works", lambda: True)
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda work, dynamic, **_: real(work, dynamic=dynamic, backend="eager"))
@@ -188,7 +188,7 @@ def test_means_over_an_epoch_are_over_its_images(tmp_path):
     assert [len(each) for each in losses] == [500, 200]
     assert history.rows[0]["validation_loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-6)
     torch.manual_seed(3)
-    trainer = training._Training(SymmetricAutoencoder(TINY), TrainingConfig(), history.engine, 0)
+    trainer = lightning.Training(SymmetricAutoencoder(TINY), TrainingConfig(), history.engine, 0)
     trainer._record("train", {"loss": torch.tensor([1.0, 2.0, 3.0])})
     trainer._record("train", {"loss": torch.tensor([6.0])})
     assert trainer._sums["train"]["loss"] / trainer._counts["train"] == 3
@@ -202,7 +202,7 @@ def test_compiled_the_gradients_are_the_same(conv, compiler):
     model = SymmetricAutoencoder(config).train()
     images, labels = torch.rand(16, 1, 28, 28), torch.zeros(16, dtype=torch.long)
     found = []
-    for losses in (model.losses, torch.compile(model.losses, dynamic=False, options=training.COMPILER_OPTIONS)):
+    for losses in (model.losses, torch.compile(model.losses, dynamic=False, options=engines.COMPILER_OPTIONS)):
         model.zero_grad()
         torch.manual_seed(1)  # the same dropout
         losses(images, labels)["loss"].mean().backward()
@@ -253,7 +253,7 @@ def test_the_found_rate_is_the_one_that_is_used(small, tmp_path):
 
 
 def test_without_a_compiler_it_trains_all_the_same(small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "COMPILE_FROM_STEPS", 1)
+    monkeypatch.setattr(engines, "COMPILE_FROM_STEPS", 1)
     monkeypatch.setenv("CXX", "no-such-compiler")
     compilation.available.cache_clear()
     _, history = train(small, tmp_path, max_epochs=1)
@@ -290,9 +290,9 @@ def test_a_training_step_waits_for_no_device(name):
         garments = replace(garments, train_images=torch.rand(600, model.config.features))
     loaders = GarmentLoaders(garments, SplitConfig(train=300, validation=300, test=100)).on("meta")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = training.OPTIMIZERS[experiment.training.optimizer](parameters)
+    optimizer = lightning.OPTIMIZERS[experiment.training.optimizer](parameters)
     engine = Engine("cpu", "float32", compiled=False)
-    trainer = training._Training(model, experiment.training, engine, 0)
+    trainer = lightning.Training(model, experiment.training, engine, 0)
     for index, batch in enumerate(loaders.train_dataloader()):
         loss = trainer.training_step(batch, index)
         loss.backward()
@@ -304,9 +304,9 @@ def test_a_training_step_waits_for_no_device(name):
 
 def test_the_compiler_knows_its_options():
     """It refuses unknown ones when it is asked, before it compiles anything."""
-    torch.compile(torch.nn.Identity(), options=training.COMPILER_OPTIONS)
+    torch.compile(torch.nn.Identity(), options=engines.COMPILER_OPTIONS)
     with pytest.raises(RuntimeError, match="Unexpected optimization option"):
-        torch.compile(torch.nn.Identity(), options=training.COMPILER_OPTIONS | {"no_such": True})
+        torch.compile(torch.nn.Identity(), options=engines.COMPILER_OPTIONS | {"no_such": True})
 
 
 @pytest.mark.parametrize("free", [None, 10 * 2**20, 2**34])
@@ -321,11 +321,11 @@ def test_a_gpu_without_room_is_left_alone(free, monkeypatch, capsys):
         return free, 2**35
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", mem_get_info)
-    training._gpu_has_room.cache_clear()
-    devices = {training.choose_engine(steps).device for steps in (1, 1)}
-    training._gpu_has_room.cache_clear()
+    engines._gpu_has_room.cache_clear()
+    devices = {engines.choose_engine(steps).device for steps in (1, 1)}
+    engines._gpu_has_room.cache_clear()
     said = capsys.readouterr().err
-    if free is None or free < training.GPU_NEEDS:
+    if free is None or free < engines.GPU_NEEDS:
         assert devices == {"cpu"}
         assert said == f"aelib: the GPU has {0 if free is None else 10} MiB free, too few: training on the processor\n"
     else:
@@ -348,7 +348,7 @@ def test_a_processor_trains_in_bf16_where_that_is_quicker(can, bf16, monkeypatch
         assert can.keys() <= torch.cpu.get_capabilities().keys()
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert training.choose_engine(1).precision == ("bf16" if bf16 else "float32")
+    assert engines.choose_engine(1).precision == ("bf16" if bf16 else "float32")
 
 
 def test_a_processor_without_bf16_trains_in_float32(monkeypatch, small, tmp_path):
@@ -369,11 +369,11 @@ def as_on_a_gpu(monkeypatch):
             work()
         return work
 
-    monkeypatch.setattr(training, "_graph", done_and_kept)
+    monkeypatch.setattr(lightning, "_graph", done_and_kept)
     monkeypatch.setattr(Engine, "graphed", True)
 
 
-@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", lightning.OPTIMIZERS)
 def test_an_epoch_in_one_go_is_the_same_epoch(optimizer, tmp_path, request):
     """With an odd last batch, and a picture after each epoch."""
     split = SplitConfig(train=64 * 3 + 40, validation=64, test=100, batch_size=64)
@@ -406,19 +406,19 @@ def test_epochs_in_one_go_are_resumed_with_the_same_bits(small, tmp_path, as_on_
 
 def test_the_precision_is_that_asked_for_or_the_quickest(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert training.choose_engine(1).precision == "bf16"
-    assert training.choose_engine(1, "float32").precision == "float32"
+    assert engines.choose_engine(1).precision == "bf16"
+    assert engines.choose_engine(1, "float32").precision == "float32"
     with pytest.raises(AelibError, match="precision must be one of float32, bf16, not 'float16'"):
-        training.choose_engine(1, "float16")
+        engines.choose_engine(1, "float16")
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(AelibError, match="precision must be one of float32, not 'bf16'"):
-        training.choose_engine(1, "bf16")
+        engines.choose_engine(1, "bf16")
 
 
 @pytest.mark.parametrize("kept", [{"device": "cpu", "bf16": True}, {"device": "cpu", "precision": "bf16"}])
 def test_the_engine_of_a_stored_run_is_taken_where_it_is_to_be_had(kept, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert training.same_engine(kept) is None
+    assert engines.same_engine(kept) is None
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert training.same_engine(kept) == Engine("cpu", "bf16", compiled=False)
-    assert training.same_engine({"device": "cpu"}) == Engine("cpu", "float32", compiled=False)
+    assert engines.same_engine(kept) == Engine("cpu", "bf16", compiled=False)
+    assert engines.same_engine({"device": "cpu"}) == Engine("cpu", "float32", compiled=False)

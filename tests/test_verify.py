@@ -12,7 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from aelib import cli, data, experiments, runs, study, training, verify
+from aelib import cli, data, experiments, lightning, runs, study, verify
+from aelib.data import batches
 from aelib.errors import AelibError
 
 
@@ -214,13 +215,13 @@ def test_trained_again_a_run_has_the_same_bits_or_is_within_the_spread_or_neithe
 
     assert retrain() == (0, f"{run.path.name}: agrees with its training, made again: the same bits\n")
     seeds = data.epoch_seed
-    monkeypatch.setattr(data, "epoch_seed", lambda seed, epoch: seeds(seed + 1, epoch))
+    monkeypatch.setattr(batches, "epoch_seed", lambda seed, epoch: seeds(seed + 1, epoch))
     status, said = retrain()
     assert (status, said) == (
         0,
         f"{run.path.name}: agrees with its training, made again: other bits, within the spread\n",
     )
-    monkeypatch.setattr(training, "OPTIMIZERS", dict.fromkeys(training.OPTIMIZERS, torch.optim.SGD))
+    monkeypatch.setattr(lightning, "OPTIMIZERS", dict.fromkeys(lightning.OPTIMIZERS, torch.optim.SGD))
     status, said = retrain()
     assert status == 1
     assert "metrics.json: test_loss is" in said

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from aelib import code, experiments, probe, profiles, synthetic, training
-from aelib.data import SplitConfig
+from aelib import code, experiments, finder, probe, profiles, training
+from aelib.data import SplitConfig, synthetic
 from aelib.models import AutoencoderConfig, BaselineConfig
 
 NETWORK = AutoencoderConfig(channels=(4, 4, 8), linear_units=16, latent_dim=4)
@@ -53,7 +53,7 @@ def everything(patch: pytest.MonkeyPatch | None = None) -> None:
 
 def quick_finder(patch: pytest.MonkeyPatch) -> None:
     """Have the learning-rate finder make fewer steps."""
-    patch.setattr(training.Tuner, "lr_find", partialmethod(training.Tuner.lr_find, num_training=FINDER_STEPS))
+    patch.setattr(finder.Tuner, "lr_find", partialmethod(finder.Tuner.lr_find, num_training=FINDER_STEPS))
 
 
 def dies_in(owner: Any, name: str, nth: int) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -15,6 +16,7 @@ import safetensors.numpy
 from aelib import cores, experiments
 from aelib.errors import AelibError, known
 from aelib.experiments import Experiment
+from aelib.profiles import profile_of
 from aelib.runs import Run
 
 Numbers = dict[str, np.ndarray]
@@ -91,8 +93,12 @@ def evaluate(run: Run, name: str, *, again: bool = False) -> Numbers:
     asked = METRICS[known("metric", name, METRICS)]
     if name not in metrics_of(run):
         raise AelibError(f"{name} is no metric of {run.path.name}: it has {', '.join(metrics_of(run))}")
-    profile, folder = run.path.parent.name, run.path.parent.parent
-    judges = [experiments.obtain(each, profile=profile, folder=folder) for each in asked.judges]
+    same: dict[str, Any] = {
+        "profile": profile_of(run.path, run.provenance),
+        "dataset": run.provenance.get("dataset"),
+        "folder": run.path.parent.parent,
+    }
+    judges = [experiments.obtain(each, **same) for each in asked.judges]
     about = _about(run, asked, judges)
     path = run.path / FOLDER / f"{name}.safetensors"
     if not again and (kept := _read(path, about)) is not None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+
+LATER: dict[str, Any] = {"later": True}
+"""Metadata of a configuration's field that came later: at its default, a run of before decided the same without it, and
+so it is left out of what decides a run."""
 
 
 class Model(nn.Module, ABC):
@@ -23,8 +27,15 @@ class Model(nn.Module, ABC):
 
         Args:
             images: (B, 1, 28, 28), in [0, 1]; or what the model takes in their place.
-            labels: (B,), in [0, 10).
+            labels: (B,), in [0, C).
         """
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """What the optimiser trains, in groups as PyTorch has them: all in one, with that L2 penalty, by default.
+
+        A model may say otherwise, for example that of the decoder alone.
+        """
+        return [{"params": [each for each in self.parameters() if each.requires_grad], "weight_decay": weight_decay}]
 
     def corrupt(self, inputs: Tensor) -> Tensor:
         """What the network sees of `inputs`, (B, …), in training: themselves, unless the model says otherwise."""

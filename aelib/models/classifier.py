@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aelib.corruption import Augmentation
-from aelib.errors import AelibError, at_least_one, is_number
+from aelib.errors import AelibError, at_least_one, is_int, is_number
 from aelib.models.autoencoder import SymmetricAutoencoder
-from aelib.models.base import Model
+from aelib.models.base import LATER, Model
 from aelib.models.layers import Conv, QuickConv2d, linear_block, without_bias_gradient
-
-CLASSES = 10
 
 
 class _Classifier(Model):
-    """A network from inputs to the logits of ten classes, trained by cross-entropy."""
+    """A network from inputs to the logits of C classes, trained by cross-entropy."""
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """`"loss"`: cross-entropy in nats; `"accuracy"`: 1 where the likeliest class is right; each (B,)."""
         logits = self(self.corrupt(images) if self.training else images).float()
         accuracy = (logits.argmax(1) == labels).float()
         return {"loss": F.cross_entropy(logits, labels, reduction="none"), "accuracy": accuracy}
+
+
+def _some_classes(classes: object) -> None:
+    if not is_int(classes) or classes < 2:
+        raise AelibError(f"classes must be a whole number of at least 2, not {classes!r}")
 
 
 @torch.no_grad()
@@ -41,13 +44,16 @@ class TransferConfig:
         features: length of the encoder's flattened features.
         linear_units: width of the encoder's linear block.
         dropout: of that block, in [0, 1).
+        classes: how many, at least 2.
     """
 
     features: int = 1600
     linear_units: int = 256
     dropout: float = 0.16
+    classes: int = field(default=10, metadata=LATER)
 
     def __post_init__(self) -> None:
+        _some_classes(self.classes)
         at_least_one("features", self.features)
         at_least_one("linear_units", self.linear_units)
         if not is_number(self.dropout) or not 0 <= self.dropout < 1:
@@ -56,7 +62,7 @@ class TransferConfig:
 
 
 class TransferClassifier(_Classifier):
-    """Features of the frozen convolutional part → the encoder's linear block → ten classes (report, Section 2.2).
+    """Features of the frozen convolutional part → the encoder's linear block → C classes (report, Section 2.2).
 
     It takes the features, (B, features), not the images: they are computed once, by `features_of`.
     """
@@ -68,10 +74,10 @@ class TransferClassifier(_Classifier):
         super().__init__()
         self.config = config = config or TransferConfig()
         self.hidden = linear_block(config.features, config.linear_units, config.dropout)
-        self.classes = nn.Linear(config.linear_units, CLASSES)
+        self.classes = nn.Linear(config.linear_units, config.classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """features: (B, features) → logits: (B, 10)."""
+        """features: (B, features) → logits: (B, C)."""
         return self.classes(self.hidden(features))
 
     def adopt(self, autoencoder: SymmetricAutoencoder) -> None:
@@ -95,11 +101,14 @@ class BaselineConfig:
 
     Attributes:
         probability: of each of its random transforms, for each image, in [0, 1]; 0 for none.
+        classes: how many, at least 2.
     """
 
     probability: float = 0.0
+    classes: int = field(default=10, metadata=LATER)
 
     def __post_init__(self) -> None:
+        _some_classes(self.classes)
         _ = self.augmentation  # checks the value
         object.__setattr__(self, "probability", float(self.probability))
 
@@ -122,10 +131,10 @@ class BaselineCNN(_Classifier):
         layers.append(nn.Flatten())
         for before, after in ((2048, 1024), (1024, 320)):
             layers += [without_bias_gradient(nn.Linear(before, after)), nn.BatchNorm1d(after), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(320, CLASSES))
+        self.layers = nn.Sequential(*layers, nn.Linear(320, self.config.classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (B, 1, 28, 28), in [0, 1] → logits: (B, 10)."""
+        """images: (B, 1, 28, 28), in [0, 1] → logits: (B, C)."""
         return self.layers(images)
 
     def corrupt(self, inputs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from aelib.data import Garments
+from aelib.data.batches import Garments
 
 _SCALE = 4  # drawn larger, then averaged down: soft edges
 

@@ -1,8 +1,4 @@
-"""FashionMNIST: find it or fetch it, verify it, and hand it out in whole batches.
-
-The images stay in memory as uint8 (55 MB in all), that of the device that trains; a batch is one indexing operation
-and becomes float32 in [0, 1] only then.
-"""
+"""FashionMNIST: found or fetched, verified, read."""
 
 from __future__ import annotations
 
@@ -16,32 +12,17 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from aelib.data.batches import Garments
+from aelib.data.own import read_idx
 from aelib.errors import AelibError, at_home
-
-CLASSES = (
-    "T-shirt",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 
 FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -56,29 +37,6 @@ SHA256 = hashlib.sha256("".join(FILES.values()).encode()).hexdigest()
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
-SPLIT_SEED = 23
-"""Seed of the report's train/validation split."""
-
-
-@dataclass(frozen=True)
-class Garments:
-    """Labelled 28×28 images in two parts, as FashionMNIST has them.
-
-    Attributes:
-        train_images: (N, 1, 28, 28), uint8; 0 is background.
-        train_labels: (N,), int64, in [0, 10).
-        test_images: (M, 1, 28, 28), uint8.
-        test_labels: (M,), int64.
-        name: `"FashionMNIST"` or `"synthetic garments"`.
-        sha256: digest that changes with any of the above, in hexadecimal.
-    """
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    name: str
-    sha256: str
 
 
 def cache_folder() -> Path:
@@ -146,7 +104,7 @@ def fetch(source: Path | None = None) -> tuple[Path, str]:
 def load() -> Garments:
     """FashionMNIST in memory, found or fetched by `fetch` and verified."""
     folder, _ = fetch()
-    arrays = {name: torch.from_numpy(_read_idx(folder / name)) for name in FILES}
+    arrays = {name: torch.from_numpy(read_idx((folder / name).read_bytes())) for name in FILES}
     train_images, train_labels, test_images, test_labels = arrays.values()
     return Garments(
         train_images=train_images.unsqueeze(1),
@@ -164,14 +122,6 @@ def _digest(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:  # missing, a folder, unreadable
         return None
-
-
-def _read_idx(path: Path) -> np.ndarray:
-    """A verified IDX file of unsigned bytes: two zero bytes, the type (8), the rank, the sizes, the data."""
-    content = path.read_bytes()
-    rank = content[3]
-    shape = np.frombuffer(content, ">u4", rank, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
 
 
 def _import(source: Path, target: Path) -> None:
@@ -262,135 +212,3 @@ def _apt_download(scratch: Path) -> Path:
 def _one_line(error: BaseException) -> str:
     text = getattr(error, "stderr", None) or str(error) or type(error).__name__
     return text.strip().splitlines()[-1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig:
-    """Which images train, validate and test, and in what portions.
-
-    Attributes:
-        train: number of training images, at least 1.
-        validation: number of validation images, at least 1; disjoint from the training images.
-        test: number of test images, the first of the test part.
-        seed: seed of the permutation that the two are cut from.
-        batch_size: training images in a batch; validation and test use batches of 500.
-    """
-
-    train: int = 51_200
-    validation: int = 8_800
-    test: int = 10_000
-    seed: int = SPLIT_SEED
-    batch_size: int = 256
-
-
-class _ByIndex(Dataset):
-    """Whole batches: a tensor of indices → images (B, 1, 28, 28), float32 in [0, 1], and labels (B,).
-
-    What is not stored as bytes, such as features computed from images, is handed out as it is.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        images = self.images[indices]
-        return images.float().div_(255) if images.dtype == torch.uint8 else images, self.labels[indices]
-
-
-class Batches(Sampler[Tensor]):
-    """Index batches; with a seed, shuffled anew each epoch, as a function of seed and epoch alone.
-
-    A run that is resumed at epoch 7 therefore sees the very batches of one that was never interrupted.
-    """
-
-    def __init__(self, indices: Tensor, size: int, seed: int | None = None) -> None:
-        self.indices, self.size, self.seed, self.epoch = indices, size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-len(self.indices) // self.size)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        indices = self.indices
-        if self.seed is not None:
-            generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-            # Drawn on the processor, so that the order is the same on every device.
-            indices = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
-        yield from indices.split(self.size)
-
-
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed of its own for each epoch of each run, in [0, 2³²)."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
-class GarmentLoaders:
-    """Train, validation and test batches of (images, labels).
-
-    Its methods have the names of Lightning's data modules, but it is none: they take seconds to import, and most of
-    what is done with images, such as reading runs, needs no Lightning.
-
-    images: (B, 1, 28, 28), float32, in [0, 1]; labels: (B,), int64.
-
-    Args:
-        garments: the images, in memory.
-        config: the split.
-        seed: seed of the order of the training batches.
-
-    Raises:
-        AelibError: the split asks for more images than there are.
-    """
-
-    def __init__(self, garments: Garments, config: SplitConfig, *, seed: int = 0) -> None:
-        available, wanted = len(garments.train_images), config.train + config.validation
-        if min(config.train, config.validation, config.test, config.batch_size) < 1:
-            raise AelibError(f"train, validation, test and batch_size must each be at least 1: {config}")
-        if wanted > available or config.test > len(garments.test_images):
-            raise AelibError(
-                f"{garments.name} has {available:,} images to train and validate and {len(garments.test_images):,} "
-                f"to test, fewer than the {wanted:,} and {config.test:,} asked for"
-            )
-        self.garments, self.config, self.seed = garments, config, seed
-        order = torch.randperm(available, generator=torch.Generator().manual_seed(config.seed))
-        self.train_indices = order[: config.train]
-        self.validation_indices = order[config.train : wanted]
-
-    def on(self, device: str) -> GarmentLoaders:
-        """The same batches, cut from images that live on `device`: no step has to wait for a copy."""
-        garments = replace(
-            self.garments,
-            train_images=self.garments.train_images.to(device),
-            train_labels=self.garments.train_labels.to(device),
-            test_images=self.garments.test_images.to(device),
-            test_labels=self.garments.test_labels.to(device),
-        )
-        return GarmentLoaders(garments, self.config, seed=self.seed)
-
-    def _loader(
-        self, images: Tensor, labels: Tensor, indices: Tensor, size: int, seed: int | None = None
-    ) -> DataLoader:
-        return DataLoader(
-            _ByIndex(images, labels),
-            batch_size=None,
-            sampler=Batches(indices.to(images.device), size, seed),
-            # Of its own: the default one would draw from the global stream.
-            generator=torch.Generator(),
-        )
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of `batch_size`."""
-        garments, config = self.garments, self.config
-        return self._loader(
-            garments.train_images, garments.train_labels, self.train_indices, config.batch_size, self.seed
-        )
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of 500, always in the same order."""
-        return self._loader(self.garments.train_images, self.garments.train_labels, self.validation_indices, 500)
-
-    def test_dataloader(self) -> DataLoader:
-        """Batches of 500, in the order of the data set."""
-        return self._loader(self.garments.test_images, self.garments.test_labels, torch.arange(self.config.test), 500)

@@ -1,0 +1,205 @@
+"""Images in memory, how they are split, and whole batches of them.
+
+The images stay in memory as uint8 (55 MB in all), that of the device that trains; a batch is one indexing operation
+and becomes float32 in [0, 1] only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from aelib.errors import AelibError
+
+CLASSES = (
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+"""Of FashionMNIST."""
+
+PICTURED = 34
+"""Of FashionMNIST's test images the one, a bag, whose reconstruction is kept after every epoch (Figures 6 and 9)."""
+
+IMAGE_SIZE = 28
+"""Height and width of an image, in pixels."""
+
+SPLIT_SEED = 23
+"""Seed of the report's train/validation split."""
+
+
+@dataclass(frozen=True)
+class Garments:
+    """Labelled 28×28 images in two parts, as FashionMNIST has them; it or another data set.
+
+    Attributes:
+        train_images: (N, 1, 28, 28), uint8; 0 is background.
+        train_labels: (N,), int64, in [0, C).
+        test_images: (M, 1, 28, 28), uint8.
+        test_labels: (M,), int64.
+        name: such as `"FashionMNIST"` or `"synthetic garments"`.
+        sha256: digest that changes with any of the above, in hexadecimal.
+        classes: C names.
+        pictured: the test image whose reconstruction is kept after every epoch, where there are as many.
+        dataset: where it is read from, if it is one's own.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    name: str
+    sha256: str
+    classes: tuple[str, ...] = CLASSES
+    pictured: int = PICTURED
+    dataset: str = ""
+
+    @property
+    def picture(self) -> Tensor:
+        """The pictured image, (1, 1, 28, 28), float32 in [0, 1]."""
+        number = self.pictured if self.pictured < len(self.test_images) else 0
+        return self.test_images[number : number + 1].float() / 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Which images train, validate and test, and in what portions.
+
+    Attributes:
+        train: number of training images, at least 1.
+        validation: number of validation images, at least 1; disjoint from the training images.
+        test: number of test images, the first of the test part.
+        seed: seed of the permutation that the two are cut from.
+        batch_size: training images in a batch; validation and test use batches of 500.
+    """
+
+    train: int = 51_200
+    validation: int = 8_800
+    test: int = 10_000
+    seed: int = SPLIT_SEED
+    batch_size: int = 256
+
+
+class _ByIndex(Dataset):
+    """Whole batches: a tensor of indices → images (B, 1, 28, 28), float32 in [0, 1], and labels (B,).
+
+    What is not stored as bytes, such as features computed from images, is handed out as it is.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images = self.images[indices]
+        return images.float().div_(255) if images.dtype == torch.uint8 else images, self.labels[indices]
+
+
+class Batches(Sampler[Tensor]):
+    """Index batches; with a seed, shuffled anew each epoch, as a function of seed and epoch alone.
+
+    A run that is resumed at epoch 7 therefore sees the very batches of one that was never interrupted.
+    """
+
+    def __init__(self, indices: Tensor, size: int, seed: int | None = None) -> None:
+        self.indices, self.size, self.seed, self.epoch = indices, size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        indices = self.indices
+        if self.seed is not None:
+            generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+            # Drawn on the processor, so that the order is the same on every device.
+            indices = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
+        yield from indices.split(self.size)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of its own for each epoch of each run, in [0, 2³²)."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+class GarmentLoaders:
+    """Train, validation and test batches of (images, labels).
+
+    Its methods have the names of Lightning's data modules, but it is none: they take seconds to import, and most of
+    what is done with images, such as reading runs, needs no Lightning.
+
+    images: (B, 1, 28, 28), float32, in [0, 1]; labels: (B,), int64.
+
+    Args:
+        garments: the images, in memory.
+        config: the split.
+        seed: seed of the order of the training batches.
+
+    Raises:
+        AelibError: the split asks for more images than there are.
+    """
+
+    def __init__(self, garments: Garments, config: SplitConfig, *, seed: int = 0) -> None:
+        available, wanted = len(garments.train_images), config.train + config.validation
+        if min(config.train, config.validation, config.test, config.batch_size) < 1:
+            raise AelibError(f"train, validation, test and batch_size must each be at least 1: {config}")
+        if wanted > available or config.test > len(garments.test_images):
+            raise AelibError(
+                f"{garments.name} has {available:,} images to train and validate and {len(garments.test_images):,} "
+                f"to test, fewer than the {wanted:,} and {config.test:,} asked for"
+            )
+        self.garments, self.config, self.seed = garments, config, seed
+        order = torch.randperm(available, generator=torch.Generator().manual_seed(config.seed))
+        self.train_indices = order[: config.train]
+        self.validation_indices = order[config.train : wanted]
+
+    def on(self, device: str) -> GarmentLoaders:
+        """The same batches, cut from images that live on `device`: no step has to wait for a copy."""
+        garments = replace(
+            self.garments,
+            train_images=self.garments.train_images.to(device),
+            train_labels=self.garments.train_labels.to(device),
+            test_images=self.garments.test_images.to(device),
+            test_labels=self.garments.test_labels.to(device),
+        )
+        return GarmentLoaders(garments, self.config, seed=self.seed)
+
+    def _loader(
+        self, images: Tensor, labels: Tensor, indices: Tensor, size: int, seed: int | None = None
+    ) -> DataLoader:
+        return DataLoader(
+            _ByIndex(images, labels),
+            batch_size=None,
+            sampler=Batches(indices.to(images.device), size, seed),
+            # Of its own: the default one would draw from the global stream.
+            generator=torch.Generator(),
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches of `batch_size`."""
+        garments, config = self.garments, self.config
+        return self._loader(
+            garments.train_images, garments.train_labels, self.train_indices, config.batch_size, self.seed
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of 500, always in the same order."""
+        return self._loader(self.garments.train_images, self.garments.train_labels, self.validation_indices, 500)
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of 500, in the order of the data set."""
+        return self._loader(self.garments.test_images, self.garments.test_labels, torch.arange(self.config.test), 500)

@@ -1,0 +1,64 @@
+"""The experiments of the report, by name: how each is trained, its runs, and what is in them."""
+
+from aelib.experiments.making import (
+    check,
+    find,
+    obtain,
+    source_asked,
+    train_again,
+)
+from aelib.experiments.measures import encode, measure, outputs, summarise
+from aelib.experiments.opened import (
+    Trained,
+    load_model,
+    measure_again,
+    open_run,
+    prepared,
+    random_box,
+    tested_on,
+)
+from aelib.experiments.origin import command, differences, doubt, mend, source_of
+from aelib.experiments.registry import (
+    EXPERIMENTS,
+    AutoencoderExperiment,
+    ClassifierExperiment,
+    Experiment,
+    TransferExperiment,
+    as_configured,
+    configure,
+    find_experiment,
+)
+from aelib.parameters import only_known_parameters
+
+__all__ = [
+    "EXPERIMENTS",
+    "AutoencoderExperiment",
+    "ClassifierExperiment",
+    "Experiment",
+    "Trained",
+    "TransferExperiment",
+    "as_configured",
+    "check",
+    "command",
+    "configure",
+    "differences",
+    "doubt",
+    "encode",
+    "find",
+    "find_experiment",
+    "load_model",
+    "measure",
+    "measure_again",
+    "mend",
+    "obtain",
+    "only_known_parameters",
+    "open_run",
+    "outputs",
+    "prepared",
+    "random_box",
+    "source_asked",
+    "source_of",
+    "summarise",
+    "tested_on",
+    "train_again",
+]

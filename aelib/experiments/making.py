@@ -1,0 +1,304 @@
+"""Runs that are asked for: read where they are there, trained and kept where they are not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aelib import code, cores, engines, probe, runs
+from aelib.data import CLASSES, Garments, SplitConfig
+from aelib.errors import AelibError, a_seed, known
+from aelib.experiments import opened, origin
+from aelib.experiments.measures import halved, measure, summarise
+from aelib.experiments.registry import (
+    EXPERIMENTS,
+    Experiment,
+    as_configured,
+    configure,
+    decisive,
+    find_experiment,
+    fitted,
+    split_of,
+)
+from aelib.profiles import find_profile
+from aelib.runs import Contents, Run
+
+Source = str | Mapping[str, Any] | None
+"""What a run stands on, where that is not its experiment's default: the name of an experiment; or as a mapping its
+name, as `experiment`, and parameters of it, and its own `source`, each of which may be left out."""
+
+
+def obtain(
+    name: str,
+    *,
+    profile: str = "report",
+    dataset: str | Path | None = None,
+    seed: int = 0,
+    config: str = "report",
+    source: Source = None,
+    folder: Path | None = None,
+    again: bool = False,
+    summary: bool = False,
+    maps: bool = True,
+    precision: str | None = None,
+    **parameters,
+) -> Run:
+    """The run of an experiment: read if it is there, trained and kept if not.
+
+    Args:
+        name: a key of `EXPERIMENTS`.
+        profile: a key of `PROFILES`.
+        dataset: images of one's own, see `aelib.data.own`; by default those of the profile.
+        seed: of the initial weights, the order of the batches, and dropout; at least 0.
+        config: `"report"`: the hyper-parameters that the report's study chose (Table 2); `"study"`: those that the
+            study of this profile chose, which is run if it is not there.
+        source: what it starts from, if it is an experiment that does, such as `"variational"` or `{"latent_dim": 16}`;
+            of the same seed. It is obtained, too.
+        folder: where runs are kept; `runs.results_folder()` by default.
+        again: train even if the run is there.
+        summary: be content with the history and the metrics, and keep no more if they have to be made: for
+            comparisons of many trainings.
+        maps: if it has to be made, keep the codes of an autoencoder and their map by t-SNE, which takes a minute, too.
+        precision: if it has to be made, of its steps, see `engines.Engine`; the quickest here by default.
+        parameters: fields of the experiment's model or training configuration, such as `latent_dim=16`.
+
+    Raises:
+        AelibError: a name is unknown or a value out of range (found out before any work), the run is damaged,
+            the data cannot be had, or the training diverged.
+    """
+    check(name, profile=profile, dataset=dataset, seed=seed, config=config, source=source, **parameters)
+
+    def search(plan: Any) -> Any:
+        from aelib import study  # and with it Optuna, which takes a second to import
+
+        return study.obtain(plan)
+
+    def need(of: str, **options: Any) -> Run:
+        return obtain(of, **{"precision": precision, "maps": maps} | options)
+
+    asked = _asked(name, profile, dataset, seed, config, source, folder, summary, parameters, search, need)
+    assert asked is not None
+
+    def make(workspace: Path) -> Contents:
+        print(f"aelib: training {asked.path.name} in the {profile} profile", file=sys.stderr)
+        garments = find_profile(profile, dataset).garments()
+        return _make(asked, garments, workspace, maps=maps, precision=precision)
+
+    run = runs.obtain(asked.path, make, again=again)
+    why = origin.doubt(asked.path)
+    code.say(f"run {asked.path.name}", why, origin.mend(asked.path, why))
+    return run
+
+
+def find(
+    name: str,
+    *,
+    profile: str = "report",
+    dataset: str | Path | None = None,
+    seed: int = 0,
+    config: str = "report",
+    source: Source = None,
+    folder: Path | None = None,
+    summary: bool = False,
+    **parameters,
+) -> Run | None:
+    """The run that `obtain` would give, if it is there; None if anything would have to be trained.
+
+    Raises:
+        AelibError: as `obtain`.
+    """
+    check(name, profile=profile, dataset=dataset, seed=seed, config=config, source=source, **parameters)
+
+    def search(plan: Any) -> Any:
+        from aelib import study
+
+        return study.load(plan) if plan.path.exists() else None
+
+    asked = _asked(name, profile, dataset, seed, config, source, folder, summary, parameters, search, find)
+    return runs.load(asked.path) if asked and asked.path.exists() else None
+
+
+def check(
+    name: str,
+    *,
+    profile: str = "report",
+    dataset: str | Path | None = None,
+    seed: int = 0,
+    config: str = "report",
+    source: Source = None,
+    **parameters,
+) -> None:
+    """Refuse what cannot be asked for, before any work.
+
+    Raises:
+        AelibError: a name is unknown or a value out of range.
+    """
+    options = {"profile": profile, "dataset": dataset, "seed": seed, "config": config}
+    find_profile(profile, dataset)
+    a_seed(seed)
+    experiment = find_experiment(name, config)
+    of, theirs = source_asked(name, source)
+    if of:
+        check(of, **options | theirs)
+        own = {key: value for key, value in theirs.items() if key not in (*options, "source")}
+        experiment = experiment.standing_on(configure(EXPERIMENTS[of], **own))
+    configure(experiment, **parameters)
+
+
+def source_asked(name: str, source: Source) -> tuple[str | None, dict[str, Any]]:
+    """The experiment that a run of `name` stands on, and what is asked of that run; None if on none."""
+    theirs = {"experiment": source} if isinstance(source, str) else source or {}
+    if not isinstance(theirs, Mapping):
+        raise AelibError(
+            f"source must be the name of an experiment, or a mapping with parameters of it, not {source!r}"
+        )
+    default = EXPERIMENTS[name].source
+    if default is None and theirs:
+        raise AelibError(f"{name} starts from no other run: leave out source")
+    of = theirs.get("experiment", default)
+    return of and known("experiment", of, EXPERIMENTS), {key: theirs[key] for key in theirs if key != "experiment"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A training.
+
+    Attributes:
+        experiment: what of.
+        decisive: what decides it, as JSON values.
+        path: where its run is to be.
+        source: the run that it stands on.
+        about: what else its provenance is to tell: the profile, in what it differs from the default.
+    """
+
+    experiment: Experiment
+    decisive: dict[str, Any]
+    path: Path
+    source: Run | None
+    about: dict[str, Any]
+
+
+def _asked(
+    name: str,
+    profile: str,
+    dataset: str | Path | None,
+    seed: int,
+    config: str,
+    source: Source,
+    folder: Path | None,
+    summary: bool,
+    parameters: dict[str, Any],
+    search: Callable[[Any], Any],
+    need: Callable[..., Run | None],
+) -> Asked | None:
+    """What is asked for; None where `search`, for the study, or `need`, for the source, finds none."""
+    chosen, experiment = find_profile(profile, dataset), EXPERIMENTS[name]
+    if config == "study":
+        from aelib import study
+
+        found = search(study.Plan(profile, folder=folder))
+        if found is None:
+            return None
+        experiment = experiment.with_choice(*found.winner())
+    run, (of, theirs) = None, source_asked(name, source)
+    if of:
+        same = {"profile": profile, "dataset": dataset, "seed": seed, "config": config, "folder": folder}
+        run = need(of, **same | theirs)
+        if run is None:
+            return None
+        experiment = experiment.standing_on(as_configured(run.config))
+    experiment = fitted(configure(experiment, **parameters), chosen)
+    config_of = {
+        "experiment": name,
+        "model": decisive(experiment.model),
+        "training": decisive(experiment.training),
+        "data": {"sha256": chosen.sha256} | asdict(split_of(experiment, chosen.split)),
+        "seed": seed,
+        **experiment.settings(),
+    }
+    if run:
+        config_of[experiment.source_key] = origin.weights_digest(run.path)
+    kept = (folder or runs.results_folder()) / profile
+    path = runs.run_path(kept, name, config_of)
+    if summary and not path.exists():
+        config_of |= {"summary": True}
+        path = runs.run_path(kept, name, config_of)
+    about = {"profile": profile, "differs": origin.differences(config_of, profile, run)}
+    return Asked(experiment, config_of, path, run, about)
+
+
+def _make(
+    asked: Asked,
+    garments: Garments,
+    workspace: Path,
+    *,
+    like: dict[str, Any] | None = None,
+    maps: bool = True,
+    precision: str | None = None,
+) -> Contents:
+    from aelib import training  # and with it Lightning, which takes seconds: what is there already needs neither
+
+    experiment, config, source = asked.experiment, asked.decisive, asked.source
+    split = SplitConfig(**{name: value for name, value in config["data"].items() if name != "sha256"})
+    seed, commit, record = config["seed"], runs.commit(), origin.record(experiment, source)
+    model, loaders = probe.begin(
+        origin.begin(experiment, opened.load_model(source) if source else None), garments, split, seed
+    )
+    picture = experiment.picture(garments)
+    as_before: dict[str, Any] = {"precision": precision}
+    if like:
+        as_before["engine"] = engines.same_engine(like["engine"])
+        if as_before["engine"] and max((n for _, n in like.get("threads", [])), default=1) <= cores.available():
+            as_before["threads"] = like.get("threads")
+    history = training.fit(
+        model, loaders, experiment.training, seed=seed, folder=workspace, picture=picture, origin=record, **as_before
+    )
+    with cores.limited(history.threads[-1][1]):  # t-SNE, too, would take all of them
+        weights = {name: halved(value) for name, value in model.cpu().state_dict().items()}
+        model.load_state_dict(weights)  # what is kept is what is measured
+        arrays: dict[str, Tensor] = {}
+        if config.get("summary"):
+            weights, picture = {}, None
+        if not experiment.looks_long or (maps and not config.get("summary")):
+            arrays = experiment.look(model, loaders)
+        if picture is not None:
+            arrays["pictures"] = history.pictures
+        if history.curve:
+            arrays["curve_learning_rates"] = torch.tensor(history.curve.learning_rates, dtype=torch.float64)
+            arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
+        metrics = summarise(history.rows) | measure(model, loaders)
+    provenance = runs.provenance() | {
+        **commit,
+        "code": record,
+        **asked.about,
+        "data": garments.name,
+        **({"dataset": garments.dataset} if garments.dataset else {}),
+        **({"classes": garments.classes} if garments.classes != CLASSES else {}),
+        "weights": "float16",
+        "engine": asdict(history.engine),
+        "threads": history.threads,
+        "training_seconds": round(sum(history.seconds), 1),
+        "seconds_per_epoch": round(float(np.median(history.seconds)), 2),
+        "peak_memory_bytes": training.peak_memory(),
+    }
+    return Contents(config, weights, history.rows, metrics, arrays, provenance)
+
+
+def train_again(run: Run, workspace: Path) -> Contents:
+    """What the training of `run` leaves when it is made again, in the folder `workspace`; `run` stays as it is.
+
+    In the same precision and with the same threads from step to step, where this machine can.
+
+    Raises:
+        AelibError: as `measure_again`, or the training diverged.
+    """
+    source = origin.source_of(run.path, run.config)
+    asked = Asked(as_configured(run.config), run.config, run.path, source, {})
+    return _make(asked, opened.images_of(run), workspace, like=run.provenance)

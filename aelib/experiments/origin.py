@@ -1,0 +1,135 @@
+"""Where a run is from: what it stands on, whether today's code would make it, the command that makes it again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from aelib import code, probe, runs
+from aelib.data import Garments
+from aelib.errors import AelibError
+from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted
+from aelib.models import Model
+from aelib.profiles import PROFILES, profile_of
+from aelib.runs import Run, plain
+
+
+def differences(config: dict[str, Any], profile: str, source: Run | None = None) -> dict[str, Any]:
+    """In what a run with `config` differs from what its experiment is by default in that profile, the seed aside.
+
+    Args:
+        source: the run that it stands on, whose differences are among them.
+
+    Raises:
+        LookupError: there is no such experiment any more.
+    """
+    default = EXPERIMENTS[config["experiment"]]
+    usual = fitted(default, PROFILES[profile])
+    found: dict[str, Any] = {}
+    for part in ("model", "training"):
+        values = plain(asdict(getattr(usual, part)))
+        # How many classes there are the images say.
+        found |= {name: each for name, each in config[part].items() if each != values.get(name) and name != "classes"}
+    if source:
+        of = source.config["experiment"]
+        theirs = {} if of == default.source else {"experiment": of}
+        theirs |= source.provenance.get("differs") or differences(source.config, profile)
+        found |= {"source": theirs} if theirs else {}
+    return found
+
+
+def mend(path: Path, why: str) -> str:
+    """What to do about `why`, a doubt about the run or study at `path`, to append to it."""
+    return f"; again: `{command(path)}`" if why == code.STALE else ""
+
+
+def doubt(path: Path) -> str:
+    """Why the run or the study at `path` may not be what today's code makes, in words; empty where it is.
+
+    Cheap where the code is the same or was not recorded; otherwise the training is probed, in about a second.
+    """
+    config, provenance = runs.about(path)
+    kept = provenance.get("code")
+    if not kept:
+        return code.UNRECORDED
+    if "digests" in kept:
+        from aelib import study
+
+        return study.doubt(path)
+    if kept["digest"] == code.digest():
+        return ""
+    try:
+        experiment = as_configured(config)
+    except (AelibError, LookupError, TypeError):  # the code no longer takes this configuration
+        return code.STALE
+    try:
+        return "" if code.alike(kept, record(experiment, source_of(path, config))) else code.STALE
+    except RuntimeError:  # nor does it train so any more
+        return code.STALE
+    except (AelibError, OSError) as error:
+        return f"it could not be probed: {error}"
+
+
+def command(path: Path) -> str:
+    """What makes the run or the study at `path` again."""
+    config, provenance = runs.about(path)
+    profile, name = profile_of(path, provenance), config.get("experiment")
+    if name is None:
+        from aelib import study
+
+        return study.command(path)
+    if config.get("summary") or name not in EXPERIMENTS or "data" not in config:
+        return f"rm -r {path}, and ask for it again"
+    differs = provenance.get("differs")
+    if differs is None:  # an older version kept none
+        differs = differences(config, profile, source_of(path, config))
+    return f"aelib train {name}{runs.settings(differs)} --again{runs.options(profile, config['seed'], provenance)}"
+
+
+def begin(experiment: Experiment, source: Model | None) -> probe.Begin:
+    """What `experiment` starts from; `source` is the model that it stands on, if there is one."""
+
+    def make(garments: Garments) -> tuple[Model, Garments]:
+        model = experiment.model_class(experiment.model)
+        return model, experiment.prepare(model, garments, source)
+
+    return make
+
+
+def record(experiment: Experiment, source: Run | None) -> dict[str, Any]:
+    """What a run of `experiment` keeps of the code; the probe stands on an untrained model of the shape of `source`."""
+
+    def make(garments: Garments) -> tuple[Model, Garments]:
+        garments = replace(garments, train_labels=garments.train_labels % getattr(experiment.model, "classes", 10))
+        return begin(experiment, untrained(source).eval() if source else None)(garments)
+
+    shape = source and source.config["model"]
+    return probe.record(f"{experiment.model_class} {experiment.model} {shape}", make, experiment.training)
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256, in hexadecimal, of the weights of the run at `path`, for those that stand on it."""
+    return hashlib.sha256((path / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def source_of(path: Path, config: dict[str, Any]) -> Run | None:
+    """The run that the one at `path`, with `config`, stands on, if it does; found by the digest of its weights."""
+    experiment = EXPERIMENTS[config["experiment"]]
+    if (digest := config.get(experiment.source_key)) is None:
+        return None
+    others = [each.parent for each in sorted(path.parent.glob("[!.]*/weights.safetensors"))]
+    for other in sorted(others, key=lambda each: not each.name.startswith(f"{experiment.source}-")):
+        if weights_digest(other) == digest:
+            return runs.load(other)
+    raise AelibError(
+        f"run {path}: the {experiment.source_key} that it stands on is not beside it: restore that from git, or delete "
+        "this run, which another may have replaced"
+    )
+
+
+def untrained(run: Run) -> Model:
+    """The model of `run` before its training."""
+    experiment = as_configured(run.config)
+    return experiment.model_class(experiment.model)

@@ -1,0 +1,262 @@
+"""What there is to train: the experiments of the report, by name, and what each consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from aelib import latent
+from aelib.data import GarmentLoaders, Garments, SplitConfig
+from aelib.errors import AelibError, known
+from aelib.experiments.measures import encode, halved, outputs
+from aelib.hyperparameters import TrainingConfig
+from aelib.models import (
+    AutoencoderConfig,
+    BaselineCNN,
+    BaselineConfig,
+    DenoisingAutoencoder,
+    DenoisingConfig,
+    Model,
+    SymmetricAutoencoder,
+    TransferClassifier,
+    TransferConfig,
+    VariationalAutoencoder,
+    VariationalConfig,
+    features_of,
+)
+from aelib.models.base import LATER
+from aelib.profiles import Profile
+from aelib.runs import plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training of the report.
+
+    Attributes:
+        model_class: built from `model`.
+        model: its shape.
+        training: how it is trained.
+        source: name of the experiment whose model this one starts from, if there is one.
+        validation_share: of the images that are not for testing; the profile's own split if None.
+    """
+
+    model_class: type[Model]
+    model: Any
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    source: str | None = None
+    validation_share: float | None = None
+
+    source_key: ClassVar[str] = "source"
+    """What a run's configuration calls the digest of its source's weights."""
+    looks_long: ClassVar[bool] = False
+    """Whether `look` takes long, and much room."""
+
+    def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
+        """The experiment with the hyper-parameters that a study chose.
+
+        Raises:
+            AelibError: the experiment has none of them.
+        """
+        raise AelibError(
+            "config 'study' is about autoencoders and what stands on them: "
+            f"take 'report' for {self.model_class.__name__}"
+        )
+
+    def standing_on(self, source: Experiment) -> Experiment:
+        """The experiment in the shape that fits the model of `source`."""
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What else decides the result, as JSON values."""
+        return {}
+
+    def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:
+        """Give `model` its initial weights, if not random ones, and turn `garments` into what it takes."""
+        return garments
+
+    def picture(self, garments: Garments) -> Tensor | None:
+        """The input, (1, 1, 28, 28), whose output is kept after every epoch, if the output is an image."""
+        return None
+
+    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
+        """What is kept of the trained `model` beside its weights: arrays over the test images, by name."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderExperiment(Experiment):
+    """The training of an autoencoder, of which a t-SNE map is kept.
+
+    Attributes:
+        perplexity: of the t-SNE map of its codes.
+        box: share of the range of the codes that random codes are drawn from.
+    """
+
+    model: AutoencoderConfig
+    perplexity: float = 80
+    box: float = 0.6
+
+    looks_long: ClassVar[bool] = True
+
+    def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
+        """The same shape and training; a learning rate that is left to the finder stays so."""
+        shape = {field.name: getattr(model, field.name) for field in fields(AutoencoderConfig)}
+        rate = self.training.learning_rate and training.learning_rate
+        return replace(self, model=replace(self.model, **shape), training=replace(training, learning_rate=rate))
+
+    def settings(self) -> dict[str, Any]:
+        """The perplexity."""
+        return {"perplexity": self.perplexity}
+
+    def picture(self, garments: Garments) -> Tensor:
+        """The data set's pictured image."""
+        return garments.picture
+
+    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
+        """`codes`: (M, latent_dim), float32; `tsne`: their map, (M, 2)."""
+        codes = encode(model, loaders)
+        return {"codes": codes, "tsne": torch.from_numpy(latent.tsne(codes.numpy(), perplexity=self.perplexity))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierExperiment(Experiment):
+    """The training of a classifier, of which the answers to the test images are kept."""
+
+    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
+        """`logits`: (M, C), float16; `predictions`: (M,), uint8, the likeliest class."""
+        logits = outputs(model, loaders)
+        return {"logits": halved(logits), "predictions": logits.argmax(1).to(torch.uint8)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferExperiment(ClassifierExperiment):
+    """The training of a classifier on the features of the encoder that `source` has trained."""
+
+    source_key: ClassVar[str] = "encoder"
+
+    def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
+        """A head that is trained by the same optimiser."""
+        return replace(self, training=replace(self.training, optimizer=training.optimizer))
+
+    def standing_on(self, source: Experiment) -> Experiment:
+        """A head that fits the encoder of `source`."""
+        encoder = source.model
+        if not isinstance(encoder, AutoencoderConfig):
+            raise AelibError(
+                f"a classifier stands on an autoencoder's encoder, which {source.model_class.__name__} lacks"
+            )
+        shape = {"features": encoder.features, "linear_units": encoder.linear_units, "dropout": encoder.dropout}
+        return replace(self, model=replace(self.model, **shape))
+
+    def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:
+        """Adopt the linear block of `source`, an autoencoder; compute the features of all images, once."""
+        assert isinstance(model, TransferClassifier)
+        assert isinstance(source, SymmetricAutoencoder)
+        model.adopt(source)
+        return replace(
+            garments,
+            train_images=features_of(source, garments.train_images),
+            test_images=features_of(source, garments.test_images),
+        )
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "convolutional": AutoencoderExperiment(model_class=SymmetricAutoencoder, model=AutoencoderConfig()),
+    "denoising": AutoencoderExperiment(
+        model_class=DenoisingAutoencoder,
+        model=DenoisingConfig(),
+        training=TrainingConfig(learning_rate=None),
+        box=1.0,
+    ),
+    "variational": AutoencoderExperiment(model_class=VariationalAutoencoder, model=VariationalConfig(), perplexity=50),
+    "transfer": TransferExperiment(
+        model_class=TransferClassifier,
+        model=TransferConfig(),
+        training=TrainingConfig(learning_rate=None, weight_decay=0.0, max_epochs=50, patience=5, min_delta=5e-4),
+        source="convolutional",
+    ),
+}
+for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
+    # The split and the values of Table 3.
+    EXPERIMENTS[_name] = ClassifierExperiment(
+        model_class=BaselineCNN,
+        model=BaselineConfig(probability=_probability),
+        training=TrainingConfig(
+            optimizer="adam", learning_rate=5.66e-4, weight_decay=1.69e-4, max_epochs=100, patience=6
+        ),
+        validation_share=1 / 6,
+    )
+
+
+def find_experiment(name: str, config: str = "report") -> Experiment:
+    """The experiment of that name, with the report's hyper-parameters.
+
+    Raises:
+        AelibError: there is none (all are named), or it has no such `config`.
+    """
+    experiment = EXPERIMENTS[known("experiment", name, EXPERIMENTS)]
+    if known("config", config, ("report", "study")) == "study":
+        experiment.with_choice(AutoencoderConfig(), TrainingConfig())  # where that is refused, before a search
+    return experiment
+
+
+def configure(experiment: Experiment, **parameters) -> Experiment:
+    """`experiment` with some fields of its model or training configuration replaced.
+
+    Raises:
+        AelibError: a parameter is unknown (the nearest known one is named) or out of range.
+    """
+    parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in ("model", "training")}
+    names = sorted(set().union(*parts.values()))
+    for parameter in parameters:
+        known("parameter", parameter, names)
+    changes = {
+        part: replace(getattr(experiment, part), **{name: parameters[name] for name in names & parameters.keys()})
+        for part, names in parts.items()
+    }
+    return replace(experiment, **changes)
+
+
+def fitted(experiment: Experiment, profile: Profile) -> Experiment:
+    """`experiment` with no more epochs than the profile has, and as many classes as its images."""
+    training = replace(experiment.training, max_epochs=profile.epochs(experiment.training.max_epochs))
+    return replace(experiment, model=_of_classes(experiment.model, profile), training=training)
+
+
+def _of_classes(model: Any, profile: Profile) -> Any:
+    if profile.dataset and any(each.name == "classes" for each in fields(model)):
+        return replace(model, classes=len(profile.garments().classes))
+    return model
+
+
+def split_of(experiment: Experiment, split: SplitConfig) -> SplitConfig:
+    """The profile's `split`, in the shares of `experiment`."""
+    if experiment.validation_share is None:
+        return split
+    together = split.train + split.validation
+    validation = max(1, round(together * experiment.validation_share))
+    return replace(split, train=together - validation, validation=validation)
+
+
+def decisive(config: Any) -> dict[str, Any]:
+    """A model's or a training's configuration as a run keeps it: JSON values by name."""
+    left_out = {
+        each.name for each in fields(config) if each.metadata == LATER and getattr(config, each.name) == each.default
+    }
+    return {name: value for name, value in plain(asdict(config)).items() if name not in left_out}
+
+
+def as_configured(config: Mapping[str, Any]) -> Experiment:
+    """The experiment that a run with `config` is of.
+
+    Raises:
+        LookupError, TypeError, AelibError: today's code has no such experiment, or takes no such configuration.
+    """
+    experiment = EXPERIMENTS[config["experiment"]]
+    model = type(experiment.model)(**config["model"])
+    return replace(experiment, model=model, training=TrainingConfig(**config["training"]))

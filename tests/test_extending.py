@@ -1,0 +1,297 @@
+"""What is easy to add: a fifth autoencoder, a model that is trained on the codes of another, one's own images."""
+
+import gzip
+import re
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional as F
+
+from aelib import cli, evaluate, experiments, figures, runs, sweep, tables, verify
+from aelib.data import own
+from aelib.errors import AelibError
+from aelib.experiments import AutoencoderExperiment, Experiment
+from aelib.hyperparameters import TrainingConfig
+from aelib.models import AutoencoderConfig, Model, SymmetricAutoencoder, VariationalAutoencoder
+from aelib.models.variational import kl_to_standard_normal
+
+TINY = {"channels": (4, 4, 8), "linear_units": 16, "latent_dim": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularisedConfig(AutoencoderConfig):
+    code_penalty: float = 0.1
+    decoder_penalty: float = 0.01
+
+
+class Regularised(SymmetricAutoencoder):
+    """After Ghosh et al. (2020): a penalty on the code, and an L2 penalty on the decoder alone."""
+
+    def losses(self, images, labels):
+        codes = self.encode(images)
+        error = F.mse_loss(self.decode(codes), images, reduction="none").flatten(1).mean(1)
+        size = codes.square().sum(1) / 2
+        return {"loss": error + self.config.code_penalty * size, "reconstruction": error, "size": size}
+
+    def parameter_groups(self, weight_decay):
+        decoder = [each for each in self.decoder.parameters() if each.requires_grad]
+        mine = {id(each) for each in decoder}
+        others = [each for each in self.parameters() if each.requires_grad and id(each) not in mine]
+        return [
+            {"params": others, "weight_decay": weight_decay},
+            {"params": decoder, "weight_decay": self.config.decoder_penalty},
+        ]
+
+
+@pytest.fixture
+def fifth(all_tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    entry = AutoencoderExperiment(model_class=Regularised, model=RegularisedConfig(**TINY))
+    monkeypatch.setitem(experiments.EXPERIMENTS, "regularised", entry)
+
+
+def test_a_fifth_autoencoder_is_a_file_and_an_entry(fifth, tmp_path, capsys):
+    command = ["train", "regularised", "--profile", "smoke", "--set", "decoder_penalty=0.0,0.5"]
+    assert cli.main(command) == 0
+    free, held = (experiments.obtain("regularised", profile="smoke", decoder_penalty=value) for value in (0.0, 0.5))
+
+    def norm(run, part):
+        return sum(float(each.float().square().sum()) for name, each in run.weights.items() if name.startswith(part))
+
+    assert norm(held, "decoder") < 0.9 * norm(free, "decoder")
+    assert norm(held, "latent") == pytest.approx(norm(free, "latent"), rel=0.2)
+    for name, each in evaluate.evaluate(held, "reconstructions").items():
+        assert each.shape == (40,), name
+    assert "validation_size" in held.history[0]
+    figures.loss_history(held.history, of=[held])
+    rows = tables.compare({"epochs": "Epochs", "test_size": "Size"}, {}, held.metrics)
+    assert [row[1] for row in rows] == ["–", "–"]
+    assert [faults for _, _, faults in verify.verify_runs(tmp_path / "smoke")] == [[], []]
+
+
+class OnCodes(Model):
+    """A second stage (Dai and Wipf 2019), as small as can be: a variational autoencoder of codes."""
+
+    worth_compiling = False
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.encoder, self.decoder = nn.Linear(config.codes, 4), nn.Linear(2, config.codes)
+
+    def forward(self, codes):
+        return self.decoder(self.encoder(codes)[:, :2])
+
+    def losses(self, codes, labels):
+        mean, log_variance = self.encoder(codes).chunk(2, 1)
+        made = self.decoder(mean + (log_variance / 2).exp() * torch.randn_like(mean) if self.training else mean)
+        return {"loss": (made - codes).square().mean(1) + kl_to_standard_normal(mean, log_variance) / 784}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnCodesConfig:
+    codes: int = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondStage(Experiment):
+    model: OnCodesConfig = field(default_factory=OnCodesConfig)
+
+    def standing_on(self, source):
+        return replace(self, model=OnCodesConfig(codes=source.model.latent_dim))
+
+    @torch.no_grad()
+    def prepare(self, model, garments, source):
+        assert isinstance(source, SymmetricAutoencoder)
+        train, test = (
+            torch.cat([source.encode(part.float() / 255) for part in images.split(500)])
+            for images in (garments.train_images, garments.test_images)
+        )
+        return replace(garments, train_images=train, test_images=test)
+
+
+@pytest.fixture
+def second(all_tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    training = TrainingConfig(optimizer="adam", learning_rate=0.01)
+    entry = SecondStage(model_class=OnCodes, training=training, source="convolutional")
+    monkeypatch.setitem(experiments.EXPERIMENTS, "second", entry)
+
+
+def test_a_model_of_another_ones_codes_is_an_entry(second, tmp_path):
+    run = experiments.obtain("second", profile="smoke")
+    assert run.config["model"] == {"codes": 4}
+    source = experiments.source_of(run.path, run.config)
+    assert source is not None
+    assert source.config["experiment"] == "convolutional"
+    assert experiments.find("second", profile="smoke").path == run.path
+    other = experiments.obtain("second", profile="smoke", source={"experiment": "variational", "latent_dim": 6})
+    assert other.config["model"] == {"codes": 6}
+    assert isinstance(experiments.load_model(experiments.source_of(other.path, other.config)), VariationalAutoencoder)
+    assert other.provenance["differs"]["source"] == {"experiment": "variational", "latent_dim": 6}
+    assert experiments.command(other.path).startswith("aelib train second --set ")
+    assert [faults for _, _, faults in verify.verify_runs(tmp_path / "smoke")] == [[]] * 4
+
+
+def test_the_source_of_a_run_is_part_of_a_sweep(second, tmp_path):
+    rows = sweep.sweep("second", profile="smoke", **{"source.latent_dim": [3, 5], "source": "variational"})
+    assert [runs.load(row.path).config["model"]["codes"] for row in rows] == [3, 5]
+    assert [row.parameters for row in rows] == [{"source.latent_dim": 3}, {"source.latent_dim": 5}]
+    assert cli.main(["train", "second", "--profile", "smoke", "--set", "source.latent_dim=3"]) == 0
+    assert len(list((tmp_path / "smoke").glob("second-*"))) == 3
+
+
+def test_the_head_stands_on_any_encoder(all_tiny, tmp_path):
+    """In its shape, with no need to say so."""
+    source = {"experiment": "variational", "linear_units": 24, "beta": 4}
+    run = experiments.obtain("transfer", profile="smoke", source=source, folder=tmp_path)
+    assert run.config["model"]["linear_units"] == 24
+    found = experiments.source_of(run.path, run.config)
+    assert (found.config["experiment"], found.config["model"]["beta"]) == ("variational", 4.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("convolutional", "variational", "convolutional starts from no other run: leave out source"),
+        ("transfer", "variatonal", "experiment must be one of .*did you mean 'variational'"),
+        ("transfer", {"latnt_dim": 3}, "parameter must be one of .*did you mean 'latent_dim'"),
+        ("transfer", "cnn", "a classifier stands on an autoencoder's encoder, which BaselineCNN lacks"),
+        ("transfer", 3, "source must be the name of an experiment, or a mapping with parameters of it, not 3"),
+    ],
+)
+def test_a_wrong_source_is_one_line(name, source, words, tmp_path):
+    with pytest.raises(AelibError, match=words) as error:
+        experiments.obtain(name, profile="smoke", source=source, folder=tmp_path)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Real images that a package ships, in the size of ours: (300, 28, 28), uint8, and their labels."""
+    data = load_digits()
+    images = [Image.fromarray((each * 255 / 16).astype(np.uint8)).resize((28, 28)) for each in data.images[:300]]
+    return np.stack([np.asarray(image) for image in images]), data.target[:300]
+
+
+def written(form, digits, folder):
+    """The digits in one of the forms that are read; a path."""
+    images, labels = digits
+    if form == "npz":
+        np.savez(folder / "digits.npz", images=images / 255, labels=labels)
+        return folder / "digits.npz"
+    if form == "npz in parts":
+        arrays = {"x_train": images[:250], "y_train": labels[:250], "x_test": images[250:], "y_test": labels[250:]}
+        np.savez(folder / "digits.npz", **arrays, classes=[f"digit {label}" for label in range(10)])
+        return folder / "digits.npz"
+    if form == "idx":
+        for part, chosen in (("train", slice(250)), ("t10k", slice(250, None))):
+            for what, array in (("images-idx3", images[chosen]), ("labels-idx1", labels[chosen].astype(np.uint8))):
+                head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+                (folder / f"{part}-{what}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
+        return folder
+    for part, chosen in (("train", range(250)), ("test", range(250, 300))):
+        for number in chosen:
+            path = folder / part / f"digit {labels[number]}" / f"{number:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[number]).save(path)
+    return folder
+
+
+FORMS = ("npz", "npz in parts", "idx", "pictures")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_ones_own_images_are_read_in_many_forms(form, digits, tmp_path):
+    images, labels = digits
+    read = own.load(written(form, digits, tmp_path))
+    assert len(read.train_images) + len(read.test_images) == 300
+    assert read.train_images.dtype == torch.uint8
+    assert len(read.classes) == 10
+    if form == "npz in parts":
+        assert torch.equal(read.test_images[:, 0], torch.from_numpy(images[250:]))
+    pairs = {
+        (image.numpy().tobytes(), int(label)) for image, label in zip(read.train_images, read.train_labels, strict=True)
+    }
+    assert pairs <= {(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)}
+    assert (read.classes[3] == "digit 3") == (form in ("npz in parts", "pictures"))
+
+
+def test_other_images_are_another_digest(digits, tmp_path):
+    images, labels = digits
+    found = set()
+    for number, (some, named) in enumerate([(images, labels), (images[::-1], labels), (images, labels[::-1])]):
+        np.savez(tmp_path / f"{number}.npz", images=some, labels=named)
+        found.add(own.load(tmp_path / f"{number}.npz").sha256)
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": np.zeros((9, 8, 8)), "labels": np.arange(9)}, "are 8×8 and not 28×28, grey: convert them first"),
+        ({"images": np.zeros((9, 28, 28, 3)), "labels": np.arange(9)}, "are 28×28×3 and not 28×28"),
+        ({"images": np.full((9, 28, 28), 300), "labels": np.arange(9)}, "pixels from 300 to 300: give whole numbers"),
+        ({"images": np.full((9, 28, 28), np.nan), "labels": np.arange(9)}, "pixels from nan"),
+        ({"images": np.zeros((9, 28, 28)), "labels": np.arange(8)}, r"9 images and labels of shape \(8,\)"),
+        ({"images": np.zeros((9, 28, 28)), "labels": np.array(["a"] * 9)}, "labels such as .*give whole numbers"),
+        ({"images": np.zeros((9, 28, 28)), "labels": np.zeros(9, int)}, "has one class"),
+        ({"pictures": np.zeros((9, 28, 28))}, "holds pictures: give a .npz with"),
+        ({"images": np.zeros((0, 28, 28)), "labels": np.zeros(0, int)}, "without images"),
+        ({"images": np.zeros((9, 28, 28)), "labels": np.arange(9), "classes": ["a", "b"]}, "names 2 classes"),
+    ],
+)
+def test_images_that_cannot_be_used_are_one_line(arrays, words, tmp_path, capsys):
+    np.savez(tmp_path / "mine.npz", **arrays)
+    command = ["train", "convolutional", "--profile", "smoke", "--dataset", str(tmp_path / "mine.npz")]
+    assert cli.main(command) == 1
+    said = capsys.readouterr().err
+    assert re.search(words, said)
+    assert len(said.splitlines()) == 1
+
+
+def test_a_broken_or_missing_data_set_is_one_line(tmp_path):
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and then nothing")
+    (tmp_path / "empty").mkdir()
+    for name, words in (
+        ("broken.npz", "cannot be read"), ("empty", "holds no pictures"), ("none", "not there"), ("a.txt", "no form"),
+    ):  # fmt: skip
+        (tmp_path / "a.txt").write_text("")
+        with pytest.raises(AelibError, match=words) as error:
+            own.load(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def test_a_training_on_ones_own_images_knows_them(all_tiny, digits, tmp_path, monkeypatch):
+    """Wherever its run is put since: its classes, its notice, its images; a run of others has another name."""
+    images, labels = digits
+    few = labels < 4
+    path = written("npz in parts", (images, labels), tmp_path)
+    np.savez(tmp_path / "four.npz", images=images[few], labels=labels[few], classes=["none", "one", "two", "three"])
+    results = tmp_path / "results"
+    ten = experiments.obtain("convolutional", profile="smoke", dataset=path, folder=results)
+    run = experiments.obtain("cnn", profile="smoke", dataset=tmp_path / "four.npz", max_epochs=1, folder=results)
+    assert run.config["model"]["classes"] == 4
+    assert run.arrays["logits"].shape[1] == 4
+    usual = experiments.obtain("convolutional", profile="smoke", folder=results)
+    assert len({ten.path.name, usual.path.name}) == 2
+    assert "classes" not in experiments.obtain("cnn", profile="smoke", max_epochs=1, folder=results).config["model"]
+    moved = tmp_path / "elsewhere" / "mine" / ten.path.name
+    moved.parent.mkdir(parents=True)
+    ten.path.rename(moved)
+    trained = experiments.open_run(runs.load(moved))
+    assert trained.classes == tuple(f"digit {label}" for label in range(10))
+    assert np.array_equal(trained.images[0] * 255, images[250])
+    figure = figures.class_map(trained.codes[:, :2], trained.labels, trained.images, ("a", "b"), of=[trained.run])
+    assert "IMAGES OF digits.npz, not of FashionMNIST" in figure.get_suptitle()
+    assert [text.get_text() for text in figure.legends[0].get_texts()][3] == "digit 3"
+    path.unlink()
+    own.load.cache_clear()
+    with pytest.raises(AelibError, match="digits.npz is not there"):
+        experiments.open_run(runs.load(moved))
