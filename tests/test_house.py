@@ -46,6 +46,13 @@ FLOORS = {
     "probe": 6,
     "tables": 6,
     "profiles": 3,
+    "study.space": 6.1,
+    "study.plan": 6.2,
+    "study.storage": 6.3,
+    "study.queue": 6.4,
+    "study.result": 6.5,
+    "study.trial": 6.6,
+    "study.work": 6.7,
     "study": 7,
     "experiments": 8,
     "evaluate.store": 9,
@@ -76,7 +83,8 @@ def imported(tree: ast.AST) -> set[str]:
         assert not (isinstance(node, ast.ImportFrom) and node.level), "imports are absolute"
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aelib":
             below = (node.module or "").partition(".")[2]
-            names |= {below} if below else {alias.name for alias in node.names}
+            inner = [f"{below}.{alias.name}".lstrip(".") for alias in node.names]
+            names |= {name if name in FLOORS else below for name in inner}
         elif isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("aelib.")}
     return {name for name in names if name in FLOORS}
