@@ -7,7 +7,6 @@ and prose come from the source at every build.
 
 from __future__ import annotations
 
-import ast
 import errno
 import hashlib
 import json
@@ -33,7 +32,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import code, cores, data, determinism, experiments, explorer, figures, pages, report, runs, words
+from aelib import code, cores, data, determinism, experiments, explorer, figures, pages, runs, words
 from aelib.errors import AelibError, known
 
 
@@ -327,27 +326,16 @@ def _kept(product: Path, key: str, make: Callable[[], dict[str, str]]) -> tuple[
     return Line(product.stem, outcome, execution.seconds if why else 0.0), execution
 
 
-def _key(root: Path, parameters: dict[str, Any], code: list[str]) -> str:
+def _key(root: Path, parameters: dict[str, Any], own: list[str]) -> str:
     lock = (root / "requirements.txt").read_text()
     return json.dumps(
         {
-            "its code": _sha256(*code),
+            "its code": _sha256(*own),
             "its parameters": _sha256(json.dumps(parameters)),
-            "aelib": _package(),
+            "aelib": code.whole(),
             "requirements.txt": _sha256(*[line for line in lock.splitlines() if not line.startswith("#")]),
         }
     )
-
-
-@cache  # as it is when a build begins: what is edited meanwhile, and stays so, counts at the next one
-def _package() -> str:
-    return _sha256(*_package_code())
-
-
-def _package_code() -> list[str]:
-    """The code of aelib without its comments and its layout."""
-    paths, curves = sorted(Path(__file__).parent.rglob("*.py")), sorted(report.CURVES.glob("*.csv"))
-    return [*(ast.dump(ast.parse(path.read_text())) for path in paths), *(path.read_text() for path in curves)]
 
 
 def _sha256(*texts: str) -> str:

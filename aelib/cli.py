@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     command = commands.add_parser("study", help="search for the best hyper-parameters, or go on searching")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--dataset", metavar="PATH", help="images of one's own, as for train")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--workers", type=int, default=1, help="processes on this machine (default: 1)")
     command.add_argument("--storage", metavar="URL", help="a database to share, such as postgresql+psycopg://host/name")
@@ -247,7 +248,7 @@ def _cluster(address: str | None) -> Iterator[Any]:
 def _study(options: argparse.Namespace) -> None:
     from aelib import study
 
-    plan = study.Plan(options.profile, options.seed, options.storage)
+    plan = study.Plan(options.profile, options.seed, options.storage, dataset=options.dataset)
     if options.status:
         _study_status(plan)
         return

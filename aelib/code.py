@@ -62,6 +62,15 @@ def _files() -> Iterator[Path]:
         yield from sorted((folder / name).glob("*.py")) or [folder / f"{name}.py"]
 
 
+@cache  # as it is when a build begins: what is edited meanwhile, and stays so, counts at the next one
+def whole() -> str:
+    """SHA-256, in hexadecimal, of all code of aelib without its comments and layout, and of the report's curves."""
+    folder = Path(__file__).parent
+    code = [ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in sorted(folder.rglob("*.py"))]
+    curves = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("curves/*.csv"))]
+    return hashlib.sha256("\0".join([*code, *curves]).encode()).hexdigest()
+
+
 def bare(source: str) -> str:
     """Python code without docstrings, those of constants included, comments and layout."""
     tree = ast.parse(source)

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import joblib
 import psutil
@@ -51,6 +54,32 @@ def limited(threads: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+def share(workers: int) -> int:
+    """How many threads each of so many processes has."""
+    return max(1, available() // workers)
+
+
+@contextlib.contextmanager
+def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """So many processes of this machine, which share its cores; they end when this one is interrupted."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(share(workers),))
+    with pool:
+        try:
+            yield pool
+        except BaseException:
+            started = [*(pool._processes or {}).values()]
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in started:
+                process.kill()  # which loses nothing but an epoch; anything else the pool would take for an answer
+            raise
+
+
+def _begin(threads: int) -> None:
+    """What a process of its own begins with: its share of the cores; Ctrl-C is for the one that started it."""
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Load:

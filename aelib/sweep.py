@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from aelib import cores, experiments, runs
 from aelib.errors import AelibError, at_least_one, known
@@ -198,23 +194,9 @@ def _by_processes(
     name: str, jobs: dict[int, dict], found: dict[int, Run], failed: dict[int, str], folder: Path, workers: int
 ) -> None:
     """Train in so many processes of this machine; they end when this one is interrupted, and go on next time."""
-    threads = max(1, cores.available() // workers)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(threads,)) as pool:
+    with cores.processes(workers) as pool:
         waiting = {pool.submit(_train, name, job, folder): number for number, job in jobs.items()}
-        processes = [*(pool._processes or {}).values()]
-        try:
-            _collect(name, waiting, found, failed, folder)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.kill()  # which loses nothing but an epoch; anything else the pool would take for an answer
-            raise
-
-
-def _begin(threads: int) -> None:
-    """What a process of its own begins with: its share of the cores; Ctrl-C is for the one that started it."""
-    torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _collect(name, waiting, found, failed, folder)
 
 
 def _train(name: str, options: dict[str, Any], folder: Path) -> Packed:
@@ -239,7 +221,9 @@ def _needed(
         if job.get("config") == "study":
             from aelib import study  # and with it Optuna, which takes a second to import
 
-            needed[number] |= _packed(study.obtain(study.Plan(job.get("profile", "report"), folder=folder)).path)
+            needed[number] |= _packed(
+                study.obtain(study.Plan(job.get("profile", "report"), folder=folder, dataset=job.get("dataset"))).path
+            )
     asked: dict[str, list[tuple[int, dict[str, Any], int]]] = {}
     for number, job in jobs.items():
         of, theirs = experiments.source_asked(name, job.get("source"))

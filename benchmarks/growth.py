@@ -29,6 +29,8 @@ from way import SPLIT, ask, garments, spawn, told
 
 from aelib import engines, experiments, latent, runs, study, training
 from aelib.data import GarmentLoaders, SplitConfig
+from aelib.study import queue, storage
+from aelib.study.plan import Sampler
 
 
 def images(times: int) -> dict[str, float]:
@@ -71,8 +73,8 @@ class _Longer(study.Plan):
 
     trials = sys.maxsize
 
-    def sampler(self) -> study._Sampler:
-        return study._Sampler(self.seed, 30)
+    def sampler(self) -> Sampler:
+        return Sampler(self.seed, 30)
 
 
 def trials(count: int) -> dict[str, float]:
@@ -92,21 +94,21 @@ def trials(count: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         plan = _Longer(folder=Path(folder))
-        before = study._open(plan)
+        plan.workspace.mkdir(parents=True)
+        before = storage.begin(plan)
         kept = optuna.load_study(study_name=plan.path.name, storage=before)
         kept.add_trials([finished() for _ in range(count)])
         began = time.perf_counter()
-        storage = study._open(plan)  # as a worker that has just begun
+        begun = storage.begin(plan)  # as a worker that has just begun
         read = time.perf_counter() - began
         proposals = []
         for _ in range(5):
             began = time.perf_counter()
-            claim = study._claim(plan, storage)
+            claim = queue.claim(plan, begun)
             assert claim
             of, trial, lock = claim
             space = study.SymmetricAutoencoderHPS()
-            space.sample_model(trial)
-            space.sample_training(trial)
+            space.sample(trial)
             proposals.append(time.perf_counter() - began)
             of.tell(trial, 0.02)
             lock.release()
@@ -116,8 +118,7 @@ def trials(count: int) -> dict[str, float]:
 
 def _distributions() -> dict[str, optuna.distributions.BaseDistribution]:
     trial, space = FixedTrial(study.REPORTS_CHOICE), study.SymmetricAutoencoderHPS()
-    space.sample_model(trial)
-    space.sample_training(trial)
+    space.sample(trial)
     return trial.distributions
 
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import nbformat
+import optuna
 import pytest
 import tiny
 import torch
@@ -1150,9 +1151,9 @@ def test_a_study_that_somebody_else_touches(tmp_path, all_tiny, monkeypatch):
     plan, fit = study.Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path), training.fit
 
     def touched(*arguments, **options):
-        here = study.optuna.load_study(study_name=plan.path.name, storage=plan.storage)
+        here = optuna.load_study(study_name=plan.path.name, storage=plan.storage)
         if len(here.trials) == 1:
-            here.tell(0, state=study.TrialState.FAIL)
+            here.tell(0, state=optuna.trial.TrialState.FAIL)
         if len(here.trials) == 2:
             here.tell(1, 0.0001)
         if len(here.trials) == 4:

@@ -18,6 +18,7 @@ from pathlib import Path
 import optuna
 import pytest
 import tiny
+import torch
 from conftest import ROOT, lacking
 from optuna.trial import TrialState
 from processes import PATIENCE
@@ -26,7 +27,8 @@ from aelib import cli, code, runs, study, training
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
-from aelib.study import Plan, SymmetricAutoencoderHPS
+from aelib.study import Plan, SymmetricAutoencoderHPS, queue, result, storage
+from aelib.study import plan as plans
 
 pytestmark = pytest.mark.usefixtures("all_tiny")
 
@@ -39,6 +41,7 @@ BEGIN = (
 from pathlib import Path
 from optuna.storages.journal import JournalFileBackend
 from aelib import checkpoints, lightning, study, training
+from aelib.study import queue
 save = checkpoints.save
 
 def noted(value, path):
@@ -189,14 +192,14 @@ def test_killed_at_any_moment_it_proposes_and_finds_the_same(undisturbed, tmp_pa
 
 def test_a_line_that_was_not_written_to_its_end_never_happened(tmp_path):
     path = tmp_path / "journal.log"
-    first = optuna.create_study(storage=study._journal(path), study_name="a")
+    first = optuna.create_study(storage=storage.journal(path), study_name="a")
     first.enqueue_trial({"x": 1})
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"op_code":4,"worker_id":"x","stu' + b"x" * 9000)
-    second = optuna.load_study(storage=study._journal(path), study_name="a")
+    second = optuna.load_study(storage=storage.journal(path), study_name="a")
     second.enqueue_trial({"x": 2})
     assert path.read_bytes().startswith(whole)
-    third = optuna.load_study(storage=study._journal(path), study_name="a")
+    third = optuna.load_study(storage=storage.journal(path), study_name="a")
     assert [each.system_attrs["fixed_params"]["x"] for each in third.trials] == [1, 2]
 
 
@@ -239,8 +242,8 @@ def test_the_command_shares_the_trials_between_workers_and_says_how_it_stands(tm
 def test_the_status_of_a_study_in_the_making(tmp_path):
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
-    storage = study._open(plan)
-    here = optuna.load_study(study_name=plan.path.name, storage=storage)
+    begun = storage.begin(plan)
+    here = optuna.load_study(study_name=plan.path.name, storage=begun)
     done = here.ask()
     done.set_user_attr("seconds", 60.0)
     here.tell(done, 0.1)
@@ -252,7 +255,7 @@ def test_the_status_of_a_study_in_the_making(tmp_path):
     third.set_user_attr("reason", "out of memory")
     third.set_user_attr("seconds", 10.0)
     here.tell(third, state=TrialState.FAIL)
-    held = study._hold(plan, first, takeover=False)
+    held = queue.hold(plan, first, takeover=False)
     lines = study.describe(study.status(plan))
     held.release()
     assert lines[0] == "4 trials: 1 completed, 0 pruned, 1 failed, 2 running, 0 to come"
@@ -342,11 +345,11 @@ def work_where_another_takes_trial_0(tmp_path, monkeypatch, then):
     """
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
-    storage = study._open(plan)
+    begun = storage.begin(plan)
     fit = training.fit
 
     def claimed_meanwhile(*arguments, **options):
-        here = optuna.load_study(study_name=plan.path.name, storage=storage)
+        here = optuna.load_study(study_name=plan.path.name, storage=begun)
         if here.trials[-1].number == 0:
             optuna.trial.Trial(here, here.trials[0]._trial_id).set_user_attr("where", "another machine")
             then(here)
@@ -368,7 +371,7 @@ def test_of_a_trial_that_another_worker_has_a_want_of_memory_says_nothing(tmp_pa
     def exhausts(_):
         raise MemoryError
 
-    monkeypatch.setattr(study, "SILENCE", 0.5)
+    monkeypatch.setattr(queue, "SILENCE", 0.5)
     found = work_where_another_takes_trial_0(tmp_path, monkeypatch, exhausts)
     assert [each.state for each in found] == [TrialState.COMPLETE] * 4
 
@@ -376,8 +379,8 @@ def test_of_a_trial_that_another_worker_has_a_want_of_memory_says_nothing(tmp_pa
 def test_of_two_machines_that_ask_for_the_last_trial_one_gets_it(tmp_path):
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
-    storage = study._open(plan)
-    here = optuna.load_study(study_name=plan.path.name, storage=storage)
+    begun = storage.begin(plan)
+    here = optuna.load_study(study_name=plan.path.name, storage=begun)
     for _ in range(3):
         here.tell(here.ask(), 0.1)
     real = optuna.Study.ask
@@ -388,7 +391,7 @@ def test_of_two_machines_that_ask_for_the_last_trial_one_gets_it(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optuna.Study, "ask", with_a_rival)
-        assert study._claim(plan, storage) is None
+        assert queue.claim(plan, begun) is None
     assert [each.value for each in study.status(plan).records] == [0.1, 0.1, 0.1, 0.2]
 
 
@@ -461,7 +464,7 @@ def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_
             BEGIN
             + then
             + (
-                "\nstudy.SILENCE = 3\n"
+                "\nqueue.SILENCE = 3\n"
                 f"plan = study.Plan('smoke', storage={postgresql!r}, folder=Path('machine {machine}'))\n"
                 "print(len(study.obtain(plan).trials))"
             )
@@ -501,9 +504,9 @@ def test_a_trial_that_other_code_began_is_begun_again(other, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", killed)
         if "torch" in other:
-            patch.setattr(study.torch, "__version__", "2.0.0")
+            patch.setattr(torch, "__version__", "2.0.0")
         else:
-            patch.setattr(study, "_origin", lambda *_: {"digest": "other", "probe": {"loss": 2.0}})
+            patch.setattr(result, "origin", lambda *_: {"digest": "other", "probe": {"loss": 2.0}})
         with pytest.raises(KeyboardInterrupt):
             study.obtain(plan)
     assert list(plan.workspace.glob("trial-0-*/checkpoint"))
@@ -520,7 +523,7 @@ def test_a_study_of_other_code_is_stale(undisturbed, monkeypatch, capsys):
     assert study.doubt(undisturbed.path) == ""
     monkeypatch.setattr(code, "digest", lambda: "another")
     assert study.doubt(undisturbed.path) == "", "it trains alike"
-    monkeypatch.setattr(study, "_origin", lambda *_: {"digest": "another", "probe": {"loss": 2.0}})
+    monkeypatch.setattr(result, "origin", lambda *_: {"digest": "another", "probe": {"loss": 2.0}})
     code.say.cache_clear()
     study.obtain(plan)
     assert f": {code.STALE}; again: `rm -r {plan.path}; aelib study --profile smoke`" in capsys.readouterr().err
@@ -530,8 +533,8 @@ def test_the_study_says_in_words_what_its_sampler_and_its_pruner_do(monkeypatch)
     config = Plan("smoke").config()
     assert config["sampler"] == "TPE, each parameter by itself, 24 candidates"
     assert config["pruner"] == "median, 10 trials to start, from epoch 20, every 10 epochs"
-    monkeypatch.setitem(study.TPE, "n_ei_candidates", 25)
-    monkeypatch.setitem(study.MEDIAN, "interval_steps", 5)
+    monkeypatch.setitem(plans.TPE, "n_ei_candidates", 25)
+    monkeypatch.setitem(plans.MEDIAN, "interval_steps", 5)
     assert Plan("smoke").config()["sampler"].endswith("25 candidates")
     assert Plan("smoke").config()["pruner"].endswith("every 5 epochs")
     assert Plan("smoke").pruner()._interval_steps == 5
@@ -553,7 +556,7 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
 
     def ended_meanwhile(*arguments, watch, **options):
         def after_an_epoch(rows, seconds):
-            here = optuna.load_study(study_name=plan.path.name, storage=study._storage(plan))
+            here = optuna.load_study(study_name=plan.path.name, storage=storage.existing(plan))
             if len(rows) == 2 and [each.number for each in here.trials] == [0]:
                 ENDINGS[ending](here)
             watch(rows, seconds)
@@ -584,7 +587,7 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
 def test_the_status_tells_what_another_program_has_ended(tmp_path):
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
-    here = optuna.load_study(study_name=plan.path.name, storage=study._open(plan))
+    here = optuna.load_study(study_name=plan.path.name, storage=storage.begin(plan))
     here.tell(here.ask(), state=TrialState.FAIL)
     here.tell(here.ask(), 0.0001)
     here.enqueue_trial({"conv": 1})
@@ -596,18 +599,20 @@ def test_the_status_tells_what_another_program_has_ended(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("ours", [2, 4])
-def test_trials_that_somebody_enqueues(ours, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("ours", "wrong"), [(2, {"conv": 9}), (2, {"latent_dim": 11}), (2, {"linear_units": 1000}), (4, {"conv": 9})]
+)
+def test_trials_that_somebody_enqueues(ours, wrong, tmp_path, monkeypatch, capsys):
     """Before the last one they are taken, after it they are not; what is not of the space fails."""
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
-    storage, fit = study._open(plan), training.fit
+    begun, fit = storage.begin(plan), training.fit
 
     def enqueued_meanwhile(*arguments, **options):
-        here = optuna.load_study(study_name=plan.path.name, storage=storage)
+        here = optuna.load_study(study_name=plan.path.name, storage=begun)
         if len(here.trials) == ours:
             here.enqueue_trial(study.REPORTS_CHOICE)
-            here.enqueue_trial({"conv": 9})
+            here.enqueue_trial(wrong)
         return fit(*arguments, **options)
 
     monkeypatch.setattr(training, "fit", enqueued_meanwhile)
@@ -662,7 +667,7 @@ def test_the_status_is_of_the_storage_that_is_asked_for(finished, tmp_path, caps
         capsys.readouterr().err
     )
     assert not list(tmp_path.glob("study.sqlite*")), "a look makes no file"
-    begun = optuna.load_study(study_name=plan.path.name, storage=study._open(plan))
+    begun = optuna.load_study(study_name=plan.path.name, storage=storage.begin(plan))
     begun.ask()
     assert [each.state for each in study.status(plan).records] == [TrialState.RUNNING]
     assert study.status(finished).finished
@@ -672,14 +677,14 @@ def test_the_status_is_of_the_storage_that_is_asked_for(finished, tmp_path, caps
 
 def test_a_storage_of_another_version_of_optuna_is_named(tmp_path):
     plan = Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path / "results")
-    study._database(plan.storage)
+    storage.database(plan.storage)
     with contextlib.closing(sqlite3.connect(tmp_path / "study.sqlite")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
     with pytest.raises(AelibError, match="the storage cannot be used: The runtime optuna version .* no longer"):
         study.obtain(plan)
     newer = Plan("smoke", folder=tmp_path)
     newer.workspace.mkdir(parents=True)
-    study._open(newer)
+    storage.begin(newer)
     with (newer.workspace / "journal.log").open("a") as journal:
         journal.write('{"op_code": 99, "worker_id": "x"}\n')
     with pytest.raises(AelibError, match=r"journal.log is not a journal of Optuna's"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,12 @@ class Garments:
     classes: tuple[str, ...] = CLASSES
     pictured: int = PICTURED
     dataset: str = ""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a run's provenance tells of them, as JSON values: `data`; of one's own, `dataset` and `classes`, too."""
+        own = {"dataset": self.dataset, "classes": list(self.classes)} if self.dataset else {}
+        return {"data": self.name, **own}
 
     @property
     def picture(self) -> Tensor:

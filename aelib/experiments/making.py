@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aelib import code, cores, engines, probe, runs
-from aelib.data import CLASSES, Garments, SplitConfig
+from aelib.data import Garments, SplitConfig
 from aelib.errors import AelibError, a_seed, known
 from aelib.experiments import opened, origin
 from aelib.experiments.measures import halved, measure, summarise
@@ -203,7 +203,7 @@ def _asked(
     if config == "study":
         from aelib import study
 
-        found = search(study.Plan(profile, folder=folder))
+        found = search(study.Plan(profile, folder=folder, dataset=dataset))
         if found is None:
             return None
         experiment = experiment.with_choice(*found.winner())
@@ -278,9 +278,7 @@ def _make(
         **commit,
         "code": record,
         **asked.about,
-        "data": garments.name,
-        **({"dataset": garments.dataset} if garments.dataset else {}),
-        **({"classes": garments.classes} if garments.classes != CLASSES else {}),
+        **garments.about,
         "weights": "float16",
         "engine": asdict(history.engine),
         "threads": history.threads,

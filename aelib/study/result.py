@@ -1,0 +1,228 @@
+"""What a study has found: how it stands while it is in the making, and the finished one on disk.
+
+`results/<profile>/study-<first 8 of the fingerprint>/` holds a finished study: `config.json`, all that decides it;
+`journal.log`, Optuna's journal; `provenance.json`; and their checksums.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+
+from aelib import code, epochs, probe, runs
+from aelib.errors import AelibError
+from aelib.hyperparameters import TrainingConfig
+from aelib.models import AutoencoderConfig, SymmetricAutoencoder
+from aelib.profiles import profile_of
+from aelib.study.plan import Plan
+from aelib.study.queue import counted, idle_lock
+from aelib.study.space import SymmetricAutoencoderHPS
+from aelib.study.storage import existing, journal, unreachable_explained
+
+FILES = ("config.json", "journal.log", "provenance.json")
+NAME = "SymmetricAutoencoder"
+"""Of a finished study in its journal."""
+STATES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+def is_foreign(record: FrozenTrial) -> bool:
+    """Whether another program has ended this trial: it has no training to show."""
+    return record.state.is_finished() and "seconds" not in record.user_attrs
+
+
+def reason(record: FrozenTrial) -> str:
+    """Why this trial failed, or counts as one that has."""
+    return record.user_attrs.get("reason") or f"{STATES[record.state]} by another program, without a training"
+
+
+def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """The trial that reached the lowest validation loss, if one is complete."""
+    complete = (each for each in trials if each.state == TrialState.COMPLETE and not is_foreign(each))
+    return min(complete, key=lambda each: each.value or 0.0, default=None)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A finished study, read back and verified from `path`; `checksum` stands for all its files.
+
+    Attributes:
+        trials: Optuna's, by number.
+        config: all that decides the study, as JSON values.
+        provenance: how, where and when it was made, as JSON values.
+    """
+
+    trials: list[FrozenTrial]
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    path: Path
+    checksum: str
+
+    @property
+    def best(self) -> FrozenTrial:
+        """The trial that reached the lowest validation loss."""
+        best = best_of(self.trials)
+        assert best is not None  # or it would not have been published
+        return best
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The space, by parameter."""
+        return self.best.distributions
+
+    @property
+    def values(self) -> np.ndarray:
+        """Lowest validation loss of each trial, (N,); NaN where it failed."""
+        losses = [{} if each.state == TrialState.FAIL else each.intermediate_values for each in self.trials]
+        return np.array([min(each.values(), default=np.nan) for each in losses])
+
+    @property
+    def pruned(self) -> np.ndarray:
+        """Whether each trial, (N,), was pruned."""
+        return np.array([each.state == TrialState.PRUNED for each in self.trials])
+
+    def winner(self) -> tuple[AutoencoderConfig, TrainingConfig]:
+        """The best trial's shape and training, with the learning rate it found and the schedule of Table 2."""
+        model, chosen = SymmetricAutoencoderHPS().sample(FixedTrial(self.best.params))
+        rate = self.best.user_attrs["learning_rate"]
+        return model, TrainingConfig(optimizer=chosen.optimizer, weight_decay=chosen.weight_decay, learning_rate=rate)
+
+    def value_of(self, losses: Iterable[float]) -> float:
+        """What a trial would have reported, had it seen these validation losses, one an epoch, and not been pruned."""
+        fixed, seen = self.config["fixed"], [*losses]
+        end = epochs.length(seen, patience=fixed["patience"], min_delta=fixed["min_delta"], most=fixed["max_epochs"])
+        return min(seen[:end])
+
+
+def load(plan: Plan) -> Search:
+    """Read the finished study and verify every file of it.
+
+    Raises:
+        AelibError: there is none, or it is damaged.
+    """
+    path = plan.path
+    if not path.exists():
+        raise AelibError(f"there is no finished study in {path}: run `aelib study --profile {plan.profile}`")
+    content, checksum = runs.read(path, FILES)
+    config, provenance = json.loads(content["config.json"]), json.loads(content["provenance.json"])
+    return Search(_trials(path), config, provenance, path, checksum)
+
+
+def _trials(path: Path) -> list[FrozenTrial]:
+    return optuna.load_study(study_name=NAME, storage=journal(path / "journal.log")).get_trials(deepcopy=False)
+
+
+def origin(model: AutoencoderConfig, training: TrainingConfig) -> dict[str, Any]:
+    """What a trial keeps of the code (`aelib.code`)."""
+    return probe.record(f"a trial's {model}", lambda images: (SymmetricAutoencoder(model), images), training)
+
+
+def doubt(path: Path) -> str:
+    """Why the finished study at `path` may not be what today's code makes, in words; empty where it is.
+
+    Looks at the best trial of each optimiser: to probe all of them would take a minute.
+    """
+    _, provenance = runs.about(path)
+    if not provenance.get("code"):
+        return code.UNRECORDED
+    if provenance["code"]["digests"] == [code.digest()]:
+        return ""
+    best = dict[str, FrozenTrial]()
+    for trial in sorted(_trials(path), key=lambda each: each.value or np.inf):
+        if not is_foreign(trial):
+            best.setdefault(trial.params["optimizer"], trial)
+    for trial in best.values():
+        if not code.alike(
+            trial.user_attrs["code"], origin(*SymmetricAutoencoderHPS().sample(FixedTrial(trial.params)))
+        ):
+            return code.STALE
+    return ""
+
+
+def command(path: Path) -> str:
+    """What makes the finished study at `path` again."""
+    config, provenance = runs.about(path)
+    return f"rm -r {path}; aelib study{runs.options(profile_of(path, provenance), config['seed'], provenance)}"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a study stands.
+
+    Attributes:
+        asked: how many trials it is to have.
+        records: the trials so far, Optuna's.
+        idle: numbers of the trials that wait for a worker of this machine to go on.
+    """
+
+    asked: int
+    records: list[FrozenTrial]
+    idle: list[int]
+
+    def count(self, state: TrialState) -> int:
+        """How many trials are in `state`."""
+        return sum(each.state == state for each in self.records)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all the trials asked for are."""
+        return len(self.records) - self.count(TrialState.RUNNING) >= self.asked
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The trial that reached the lowest validation loss, if one is complete."""
+        return best_of(self.records)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate: what is left takes as long, on average, as what is done; None before anything is."""
+        spent = [each.user_attrs["seconds"] for each in self.records if "seconds" in each.user_attrs]
+        running = self.count(TrialState.RUNNING)
+        left = self.asked - len(self.records) + running
+        return float(np.mean(spent)) * left / max(1, running - len(self.idle)) if spent else None
+
+
+def status(plan: Plan) -> Status:
+    """How the study stands, now, in the storage that is asked for; in results, a finished one comes first."""
+    if plan.storage is None and plan.path.exists():
+        return Status(plan.trials, load(plan).trials, [])
+    records, idle = list[FrozenTrial](), list[int]()
+    if (storage := existing(plan)) is not None:
+        with unreachable_explained(), suppress(KeyError):  # nobody has begun
+            records = counted(optuna.load_study(study_name=plan.path.name, storage=storage).get_trials())
+    for each in records:
+        mine = each.state == TrialState.RUNNING and each.user_attrs.get("where") == plan.here
+        if mine and (lock := idle_lock(plan, each.number)):
+            lock.release()
+            idle.append(each.number)
+    return Status(plan.trials, records, idle)
+
+
+def describe(status: Status) -> list[str]:
+    """`status` in a few lines."""
+    done = ", ".join(f"{status.count(state)} {word}" for state, word in STATES.items())
+    left = max(0, status.asked - len(status.records))
+    lines = [f"{status.asked} trials: {done}, {status.count(TrialState.RUNNING)} running, {left} to come"]
+    for trial in status.records:
+        if trial.state == TrialState.RUNNING:
+            losses = trial.intermediate_values.values()
+            best = f", {min(losses):.5f} so far" if losses else ""
+            stopped = " (its worker has stopped)" if trial.number in status.idle else ""
+            lines.append(f"  trial {trial.number}: epoch {len(losses)}{best}{stopped}")
+        elif trial.state == TrialState.FAIL or is_foreign(trial):
+            how = "counts as failed" if is_foreign(trial) else "failed"
+            lines.append(f"  trial {trial.number} {how}: {reason(trial)}")
+    if status.best:
+        params = ", ".join(f"{name} {value}" for name, value in status.best.params.items())
+        lines.append(f"best: {status.best.value:.5f}, trial {status.best.number} ({params})")
+    if status.seconds_left and not status.finished:
+        lines.append(f"about {status.seconds_left / 60:.0f} min left")
+    return lines
