@@ -223,8 +223,8 @@ def make_book(folder: Path) -> Path:
         f"```{{include}} {name}.md\n```\n\n" for name in ("_build_runs", "_build_elsewhere", "_tables/tab-a")
     )
     (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
-    contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, some_provenance())
-    run = runs.obtain(runs.run_path(folder / "results/report", "test", {"a": 1}), lambda _: contents)
+    contents = Contents({"summary": True}, {}, [{"epoch": 1}], {}, {}, some_provenance())
+    run = runs.obtain(runs.run_path(folder / "results/report", "test", {"summary": True}), lambda _: contents)
     cells = [
         new_markdown_cell("# Chapter\n\nFirst prose."),
         new_code_cell('profile = "report"', metadata={"tags": ["parameters"]}),

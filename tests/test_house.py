@@ -30,7 +30,6 @@ FLOORS = {
     "models.layers": 1,
     "progress": 1,
     "words": 1,
-    "pages": 2,
     "report": 2,
     "runs": 1,
     "figures": 4,
@@ -56,8 +55,16 @@ FLOORS = {
     "evaluate": 11,
     "evidence": 12,
     "claims": 13,
-    "engine": 9,
-    "explorer": 9,
+    "book.mends": 1,
+    "book.check": 2,
+    "book.cache": 9,
+    "book.explorer": 9,
+    "origin": 9,
+    "book.pages": 10,
+    "book.costs": 11,
+    "engine": 10,
+    "book.chapter": 11,
+    "book.driver": 13,
     "book": 14,
     "verify": 15,
     "cli": 16,
@@ -76,7 +83,8 @@ def imported(tree: ast.AST) -> set[str]:
         assert not (isinstance(node, ast.ImportFrom) and node.level), "imports are absolute"
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aelib":
             below = (node.module or "").partition(".")[2]
-            names |= {below} if below else {alias.name for alias in node.names}
+            modules = {f"{below}.{alias.name}".strip(".") for alias in node.names}
+            names |= {module if module in FLOORS else below for module in modules}
         elif isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("aelib.")}
     return {name for name in names if name in FLOORS}
