@@ -16,10 +16,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from processes import PATIENCE
 
 from aelib import book, code, profiles, runs, verify
-from aelib.book import cache, chapter, costs, driver, mends, pages
+from aelib.book import cache, chapter, costs, driver, pages
 from aelib.book.check import check
 from aelib.errors import AelibError
 from aelib.runs import Contents
+from aelib.theme import POLICY
 
 
 def read(root) -> list:
@@ -291,23 +292,21 @@ def test_two_builds_at_once(small_book):
 @pytest.mark.parametrize(
     ("html", "fault"),
     [
-        ('<a href="nowhere.html">x</a>', "link to nowhere.html leads nowhere"),
+        ('<a href="nowhere.html">x</a>', "nowhere.html leads nowhere"),
         ('<a href="#nothing">x</a>', "#nothing names an anchor that is not there"),
         ('<a href="other.html#nothing">x</a>', "other.html#nothing names an anchor"),
-        ('<img src="_images/missing.png" alt="x">', "_images/missing.png is missing"),
-        ('<img src="_images/a.svg">', "_images/a.svg has no alternative text"),
+        ('<img src="_images/missing.png" alt="x">', "_images/missing.png leads nowhere"),
         ('<p id="top">x</p>', "top names two places"),
         ('<script src="https://example.org/a.js"></script>', "loads https://example.org/a.js from another host"),
         ('<link rel="stylesheet" href="//example.org/a.css">', "loads //example.org/a.css from another host"),
         ("<script>alert(1)</script>", "<script> runs within the page"),
         ('<p onclick="alert(1)">x</p>', "onclick=alert(1) runs within the page"),
-        ('<meta http-equiv="Content-Security-Policy" content="default-src *">', "has no content security policy, or"),
     ],
 )
 def test_every_fault_of_the_html_is_found(tmp_path, html, fault):
     (tmp_path / "_images").mkdir()
     (tmp_path / "_images/a.svg").write_text("<svg/>")
-    good = f'<meta http-equiv="Content-Security-Policy" content="{mends.POLICY}">'
+    good = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     good += '<h1 id="top">x</h1><a href="other.html#top">x</a><a href="https://example.org">x</a><a href="#top">x</a>'
     (tmp_path / "other.html").write_text(good)
     (tmp_path / "index.html").write_text(f'{good}<img src="_images/a.svg" alt="a garment">')
@@ -317,17 +316,31 @@ def test_every_fault_of_the_html_is_found(tmp_path, html, fault):
     assert fault in check(tmp_path)[0]
 
 
-def test_a_finished_page_runs_nothing_but_files(tmp_path):
-    page = tmp_path / "book/a.html"
-    page.parent.mkdir()
-    page.write_text(
-        '<meta charset="utf-8" /><script>x = "</p>";\n</script><button onclick="window.print()" class="b">x</button>'
+def test_a_page_with_scripts_has_the_policy(tmp_path):
+    (tmp_path / "a.js").touch()
+    (tmp_path / "index.html").write_text('<meta content="default-src *"><script src="a.js"></script>')
+    assert check(tmp_path) == ["index.html: has no content security policy, or another one"]
+
+
+def test_what_the_theme_writes_otherwise(built_book):
+    """Names for the ear, landmarks, corners of tables; and scripts in files, under the policy."""
+    html = built_book / "_build/html"
+    intro, chapter, search = (
+        (html / name).read_text() for name in ("book/intro.html", "book/chapter.html", "search.html")
     )
-    mends.finish(page, tmp_path / "inline")
-    (script,) = (tmp_path / "inline").iterdir()
-    assert script.read_text() == 'x = "</p>";\n'
-    assert f'<script src="../inline/{script.name}"></script><button class="b">' in page.read_text()
-    assert check(tmp_path) == []
+    for page in (intro, chapter, search):
+        assert page.index(f'content="{POLICY}"') < page.index("<script")
+        assert '<div id="pst-primary-sidebar" role="complementary" aria-label="Book"' in page
+        buttons = re.findall("<button[^>]* search-button-field[^>]*>", page)
+        assert buttons
+        assert "aria-label" not in "".join(buttons)
+        assert not re.search("<i [^>]* title=", page)
+    assert "<td></td>" in intro
+    assert "<summary>\n" in chapter
+    assert "DOCUMENTATION_OPTIONS.pagename = 'book/intro';" in {
+        path.read_text() for path in (html / "_static/inline").iterdir()
+    }
+    assert check(html) == []
 
 
 def test_a_comment_in_aelib_executes_nothing_but_a_change_does(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from aelib import code, experiments, runs, words
-from aelib.book import costs, explorer, mends, pages
+from aelib.book import costs, explorer, pages
 from aelib.book.cache import Execution, Line, digest, kept, key_of, sha256
 from aelib.book.chapter import chapters, execute_all
 from aelib.book.check import check, html_pages
@@ -90,7 +90,7 @@ def build_chapter(root: Path, name: str, parameters: dict[str, Any], *, notice: 
     folder = output / "chapters" / name
     with _alone_in(output):
         stage, doubt = folder / "stage", cache(experiments.doubt)
-        _set(root, stage, notice)
+        _set(root, stage, notice, aelib_alone=f"book/{name}")
         # The other pages are empty, but for what is referred to: so it has the numbers of the book here, too.
         (stage / "book" / "_stand_in.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>')
         for other in words.pages(root):
@@ -99,16 +99,8 @@ def build_chapter(root: Path, name: str, parameters: dict[str, Any], *, notice: 
         ((_, execution, notebook),) = execute_all(root, [name], folder, parameters)
         _put(root, name, notebook, papermill(name, profile, parameters), stage, doubt)
         _describe([execution], stage, doubt)
-        page = folder / "html" / "book" / f"{name}.html"
-
-        def alone(html: Path) -> None:
-            for each in {*html_pages(html)} - {page, html / "index.html"}:
-                each.unlink()
-            for each in (page, html / "index.html"):
-                mends.lead_out(each, page, output / "html")
-
-        _render(root, stage, folder, profile, alone)
-    return page
+        _render(root, stage, folder, profile, alone=name)
+    return folder / "html" / "book" / f"{name}.html"
 
 
 def profile_of(html: Path) -> str:
@@ -135,14 +127,15 @@ def _alone_in(output: Path) -> Iterator[None]:
             yield
 
 
-def _set(root: Path, stage: Path, notice: str) -> None:
-    """Make `stage` of what is written, without the chapters."""
+def _set(root: Path, stage: Path, notice: str, **settings: str) -> None:
+    """Make `stage` of what is written, without the chapters; `settings` are for Sphinx."""
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
     shutil.copy(root / "_toc.yml", stage)
     config = yaml.safe_load((root / "_config.yml").read_text()) | pages.launch(runs.provenance())
-    for name in config.get("sphinx", {}).pop("local_extensions", {}):  # which stops whoever renders without this
+    for name in config["sphinx"].pop("local_extensions", {}):  # which stops whoever renders without this
         config["sphinx"]["config"]["extensions"].remove(name)
+    config["sphinx"]["config"] |= settings
     if notice:
         config.setdefault("html", {})["announcement"] = notice
     (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -193,10 +186,8 @@ def _repeats(root: Path, folder: Path) -> tuple[Line, dict[str, bool]]:
     return line, json.loads(found.read_text())
 
 
-def _render(
-    root: Path, stage: Path, output: Path, profile: str, alter: Callable[[Path], None] = lambda html: None
-) -> Line:
-    """Render `stage` into `output/html`, unless that is what is there."""
+def _render(root: Path, stage: Path, output: Path, profile: str, *, alone: str = "") -> Line:
+    """Render `stage`, or its page `alone`, into `output/html`, unless that is what is there."""
     html, stamp = output / "html", output / STAMP
     source = f"{profile} {sha256(key_of(root), digest(stage))}"
     if stamp.exists() and html.exists() and stamp.read_text() == f"{source} {digest(html)}":
@@ -209,14 +200,14 @@ def _render(
     draft = output / f"draft-{os.getpid()}"
     _jupyter_book(stage, draft, output / "jupyter-book.log")
     built = draft / "_build" / "html"
-    for page in html_pages(built):
-        mends.finish(page, built / "_static" / "inline")
+    for page in html_pages(built) if alone else []:
+        if page.stem != alone:
+            page.unlink()
     if faults := check(built):
         raise AelibError(f"the built book has {len(faults)} faults, the first: {faults[0]}")
     stamp.unlink(missing_ok=True)
     shutil.rmtree(html, ignore_errors=True)
     os.replace(built, html)
-    alter(html)
     stamp.write_text(f"{source} {digest(html)}")
     shutil.rmtree(draft)
     return Line("the pages", "rendered", time.perf_counter() - start)
