@@ -188,7 +188,8 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
     parameters = next((cell for cell in _code(notebook) if "parameters" in cell.metadata.get("tags", [])), None)
     if parameters is None:
         return None
-    from aelib import experiments, pages, profiles, runs  # and with them PyTorch
+    from aelib import experiments, profiles, runs  # and with them PyTorch
+    from aelib.origin import commit, origin, papermill
 
     executed, now = notebook.metadata.papermill, runs.provenance()
     given = executed.get("parameters", {})
@@ -205,15 +206,15 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
     )
     notices = dict.fromkeys(profiles.notice_of(path, runs.about(path)[1]) for path in paths)
     when = executed["start_time"][:16].replace("T", " ")
-    command = pages.papermill(name, "report", given)
+    command = papermill(name, "report", given)
     text = [
         *(f"**{notice}**\n" for notice in notices if notice),
         *rows,
         "",
         f"Executed by `{command}` on {when} UTC "
-        f"in {executed['duration']:,.0f} s, with `aelib` at commit {pages.commit(now, 8)}"
+        f"in {executed['duration']:,.0f} s, with `aelib` at commit {commit(now, 8)}"
         + ("; the figures are drawn from" if paths else "."),
         "",
-        *(f"- {pages.origin(path, experiments.doubt(path))}" for path in paths),
+        *(f"- {origin(path, experiments.doubt(path))}" for path in paths),
     ]
     return _markdown("\n".join(text))

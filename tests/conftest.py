@@ -213,9 +213,13 @@ def make_book(folder: Path) -> Path:
     root = folder / BOOK
     (root / "book").mkdir(parents=True)
     (root / "requirements.txt").write_text("# comment\na==1\n")
-    (root / "_config.yml").write_text(
-        yaml.safe_dump({"only_build_toc_files": True, "execute": {"execute_notebooks": "off"}})
-    )
+    shutil.copytree(ROOT / "book/_templates", root / "book/_templates")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    sphinx = {name: config["sphinx"]["config"][name] for name in ("extensions", "templates_path")}
+    for name in ("make_book", "sphinxcontrib.bibtex"):
+        sphinx["extensions"].remove(name)
+    config = {"only_build_toc_files": True, "execute": {"execute_notebooks": "off"}, "sphinx": {"config": sphinx}}
+    (root / "_config.yml").write_text(yaml.safe_dump(config))
     (root / "_toc.yml").write_text(
         yaml.safe_dump({"format": "jb-book", "root": "book/intro", "chapters": [{"file": "book/chapter"}]})
     )
@@ -223,8 +227,8 @@ def make_book(folder: Path) -> Path:
         f"```{{include}} {name}.md\n```\n\n" for name in ("_build_runs", "_build_elsewhere", "_tables/tab-a")
     )
     (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
-    contents = Contents({"a": 1}, {}, [{"epoch": 1}], {}, {}, some_provenance())
-    run = runs.obtain(runs.run_path(folder / "results/report", "test", {"a": 1}), lambda _: contents)
+    contents = Contents({"summary": True}, {}, [{"epoch": 1}], {}, {}, some_provenance())
+    run = runs.obtain(runs.run_path(folder / "results/report", "test", {"summary": True}), lambda _: contents)
     cells = [
         new_markdown_cell("# Chapter\n\nFirst prose."),
         new_code_cell('profile = "report"', metadata={"tags": ["parameters"]}),
@@ -235,10 +239,13 @@ def make_book(folder: Path) -> Path:
         new_code_cell(
             "from aelib import figures\n"
             "figures.loss_history([{'epoch': 1, 'train_loss': 0.02, 'validation_loss': 0.01}], of=[run])",
-            metadata={"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}}},
+            metadata={
+                "tags": ["hide-input"],
+                "mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}},
+            },
         ),
         new_code_cell(
-            "from aelib import tables\ntables.Table('tab-a', 'A table.', ['a'], [])",
+            "from aelib import tables\ntables.Table('tab-a', 'A table.', ['', 'a'], [])",
             metadata={"tags": ["remove-cell"]},
         ),
     ]

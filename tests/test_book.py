@@ -15,9 +15,12 @@ from conftest import ROOT, some_provenance, write
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from processes import PATIENCE
 
-from aelib import book, code, pages, profiles, runs, verify
+from aelib import book, code, profiles, runs, verify
+from aelib.book import chapter, costs, driver, pages
+from aelib.book.check import check
 from aelib.errors import AelibError
 from aelib.runs import Contents
+from aelib.theme import POLICY
 
 
 def read(root) -> list:
@@ -50,7 +53,7 @@ def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
     write(small_book, cells)
     (small_book / "requirements.txt").write_text("a==2\n")
     path = next(Path(small_book.parent / "results/report").glob("test-*"))
-    contents = Contents({"a": 1}, {}, [{"epoch": 2}], {}, {}, some_provenance())
+    contents = Contents({"summary": True}, {}, [{"epoch": 2}], {}, {}, some_provenance())
     runs.obtain(path, lambda _: contents, again=True)
     reasons = f"its code and requirements.txt and run {path.name} changed"
     assert build(small_book) == [f"ran: {reasons}", "rendered"]
@@ -62,7 +65,7 @@ def test_each_profile_is_executed_for_itself_and_the_pages_say_which(built_book,
     assert "seen: quick" in page
     assert profiles.PROFILES["quick"].notice in page
     assert build(built_book) == ["skipped: nothing changed"] * 2
-    monkeypatch.setattr(book, "_render", lambda *_: book.Line("the pages", "rendered", 0.0))
+    monkeypatch.setattr(driver, "_render", lambda *_: book.Line("the pages", "rendered", 0.0))
     assert build(built_book, "smoke") == ["ran: not executed yet", "rendered"]
     assert "'seen: smoke" in str(nbformat.read(built_book / "_build/executed/smoke/chapter.ipynb", as_version=4))
 
@@ -107,7 +110,7 @@ def test_two_chapters_are_executed_at_once_and_each_knows_its_own_runs(small_boo
     cells.insert(2, new_code_cell(wait.format(str(here), str(there))))
     write(small_book, cells)
     second_chapter(small_book, wait.format(str(there), str(here)))
-    monkeypatch.setattr(book, "_render", lambda *_: book.Line("the pages", "rendered", 0.0))
+    monkeypatch.setattr(driver, "_render", lambda *_: book.Line("the pages", "rendered", 0.0))
     assert build(small_book) == ["ran: not executed yet"] * 2 + ["rendered"]
     read_runs = [
         list(json.loads((small_book / f"_build/executed/quick/{name}.json").read_text())["runs"])
@@ -142,14 +145,14 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(built
     for text in (
         run.name,
         code.UNRECORDED,
-        "aelib train test --again",
+        f"rm -r results/report/{run.name}; papermill",
         "papermill book/chapter.ipynb out.ipynb -p profile quick",
     ):
         assert text in words
     for name in ("fig-a.svg", "fig-a.csv", f"{run.name}.json"):
         (file,) = (html / "_downloads").rglob(name)
         assert f'href="../{file.relative_to(html)}"' in page
-    assert json.loads(file.read_text()) == {"a": 1}
+    assert json.loads(file.read_text()) == {"summary": True}
     (source,) = (html / "_downloads").rglob("chapter.ipynb")
     assert source.read_bytes() == (built_book / "book/chapter.ipynb").read_bytes()
     assert "A table." in (html / "book/intro.html").read_text()
@@ -157,7 +160,10 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(built
 
 
 def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
-    config, about = {"seed": 3}, some_provenance() | {"engine": {"device": "cuda", "precision": "bf16"}}
+    config, about = (
+        {"seed": 3, "summary": True},
+        some_provenance() | {"engine": {"device": "cuda", "precision": "bf16"}},
+    )
     about |= {"commit": "0123456789", "uncommitted_changes": True}
     said = f"`01234567` with uncommitted changes (**{code.STALE}**)"
     paths = [tmp_path / "quick" / f"run_{number}-12345678" for number in range(3)]
@@ -171,10 +177,10 @@ def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
         outputs = [new_output("display_data", data)]
         cells.append(new_code_cell(metadata={"mystnb": {"figure": {"name": name}}}, outputs=outputs))
     notebook = new_notebook(cells=cells)
-    pages.publish(notebook, "make book", tmp_path, lambda path: code.STALE if path == paths[1] else "")
+    pages.publish(notebook, "papermill x", tmp_path, lambda path: code.STALE if path == paths[1] else "")
     assert (tmp_path / "_figures/fig-a.png").read_bytes() == b"PNG"
     _, first, _, second = (cell.source for cell in notebook.cells)
-    assert "s on GPU, bf16; again: `aelib train run_0 --again --profile quick --seed 3`" in first
+    assert f"s on GPU, bf16; again: `rm -r results/quick/{paths[0].name}; papermill x`" in first
     assert f"`run_1-12345678`: {{download}}`parameters <_runs/run_1-12345678.json>`, seed 3, commit {said}, " in first
     assert first.count("stale") == 1
     assert "run_2" not in first
@@ -191,7 +197,7 @@ def test_what_was_measured_becomes_two_tables():
         "ceilings": {"float32": 150.2},
         "rows": [training, bare],
     }
-    text = pages.costs(record)
+    text = costs.costs(record)
     assert "| training, cnn | images/s | 2,000 | 5,000 | **2.50** | 40 % |" in text
     assert "| t-SNE | codes/s | 300 | 150 | **0.50** | – |" in text
     assert "| cnn | **2.40** | 20 | 0.20000 ± 0.14142 | 0.20000 ± 0.00000 | 1.00 | 2.00 |" in text
@@ -201,14 +207,14 @@ def test_what_was_measured_becomes_two_tables():
 def test_what_has_grown_becomes_a_table():
     counts = {"images": (70_000, 700_000), "trials": (60, 6000), "workers": (1, 4)}
     record, factor, expected = {"provenance": some_provenance()}, 1.5, []
-    for part, names in pages._GROWING.items():
+    for part, names in costs._GROWING.items():
         first, last = ({"count": count} for count in counts[part])
         for name, what in names.items():
             first[name], last[name] = 3.0, 3.0 * factor
             expected.append((what, f"{factor:.1f} × |"))
             factor += 1
         record[part] = [first, dict.fromkeys(first, 0), last]
-    lines = [line for line in pages.growth(record).splitlines() if "→" in line and "From" not in line]
+    lines = [line for line in costs.growth(record).splitlines() if "→" in line and "From" not in line]
     assert len(lines) == len(expected) == 10
     for line, (what, grown) in zip(lines, expected, strict=True):
         assert line.startswith(f"| {what} | ")
@@ -286,43 +292,55 @@ def test_two_builds_at_once(small_book):
 @pytest.mark.parametrize(
     ("html", "fault"),
     [
-        ('<a href="nowhere.html">x</a>', "link to nowhere.html leads nowhere"),
+        ('<a href="nowhere.html">x</a>', "nowhere.html leads nowhere"),
         ('<a href="#nothing">x</a>', "#nothing names an anchor that is not there"),
         ('<a href="other.html#nothing">x</a>', "other.html#nothing names an anchor"),
-        ('<img src="_images/missing.png" alt="x">', "_images/missing.png is missing"),
-        ('<img src="_images/a.svg">', "_images/a.svg has no alternative text"),
+        ('<img src="_images/missing.png" alt="x">', "_images/missing.png leads nowhere"),
         ('<p id="top">x</p>', "top names two places"),
         ('<script src="https://example.org/a.js"></script>', "loads https://example.org/a.js from another host"),
         ('<link rel="stylesheet" href="//example.org/a.css">', "loads //example.org/a.css from another host"),
         ("<script>alert(1)</script>", "<script> runs within the page"),
         ('<p onclick="alert(1)">x</p>', "onclick=alert(1) runs within the page"),
-        ('<meta http-equiv="Content-Security-Policy" content="default-src *">', "has no content security policy, or"),
     ],
 )
 def test_every_fault_of_the_html_is_found(tmp_path, html, fault):
     (tmp_path / "_images").mkdir()
     (tmp_path / "_images/a.svg").write_text("<svg/>")
-    good = f'<meta http-equiv="Content-Security-Policy" content="{pages.POLICY}">'
+    good = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     good += '<h1 id="top">x</h1><a href="other.html#top">x</a><a href="https://example.org">x</a><a href="#top">x</a>'
     (tmp_path / "other.html").write_text(good)
     (tmp_path / "index.html").write_text(f'{good}<img src="_images/a.svg" alt="a garment">')
-    assert book.check(tmp_path) == []
+    assert check(tmp_path) == []
     (tmp_path / "index.html").write_text(good + html)
-    assert len(book.check(tmp_path)) == 1
-    assert fault in book.check(tmp_path)[0]
+    assert len(check(tmp_path)) == 1
+    assert fault in check(tmp_path)[0]
 
 
-def test_a_finished_page_runs_nothing_but_files(tmp_path):
-    page = tmp_path / "book/a.html"
-    page.parent.mkdir()
-    page.write_text(
-        '<meta charset="utf-8" /><script>x = "</p>";\n</script><button onclick="window.print()" class="b">x</button>'
+def test_a_page_with_scripts_has_the_policy(tmp_path):
+    (tmp_path / "a.js").touch()
+    (tmp_path / "index.html").write_text('<meta content="default-src *"><script src="a.js"></script>')
+    assert check(tmp_path) == ["index.html: has no content security policy, or another one"]
+
+
+def test_what_the_theme_writes_otherwise(built_book):
+    """Names for the ear, landmarks, corners of tables; and scripts in files, under the policy."""
+    html = built_book / "_build/html"
+    intro, chapter, search = (
+        (html / name).read_text() for name in ("book/intro.html", "book/chapter.html", "search.html")
     )
-    pages.finish(page, tmp_path / "inline")
-    (script,) = (tmp_path / "inline").iterdir()
-    assert script.read_text() == 'x = "</p>";\n'
-    assert f'<script src="../inline/{script.name}"></script><button class="b">' in page.read_text()
-    assert book.check(tmp_path) == []
+    for page in (intro, chapter, search):
+        assert page.index(f'content="{POLICY}"') < page.index("<script")
+        assert '<div id="pst-primary-sidebar" role="complementary" aria-label="Book"' in page
+        buttons = re.findall("<button[^>]* search-button-field[^>]*>", page)
+        assert buttons
+        assert "aria-label" not in "".join(buttons)
+        assert not re.search("<i [^>]* title=", page)
+    assert "<td></td>" in intro
+    assert "<summary>\n" in chapter
+    assert "DOCUMENTATION_OPTIONS.pagename = 'book/intro';" in {
+        path.read_text() for path in (html / "_static/inline").iterdir()
+    }
+    assert check(html) == []
 
 
 def test_a_comment_in_aelib_executes_nothing_but_a_change_does(tmp_path, monkeypatch):
@@ -392,7 +410,7 @@ def test_a_relative_folder_is_the_one_that_was_meant(tmp_path, monkeypatch):
     monkeypatch.setenv("AELIB_RESULTS", "mine")
     monkeypatch.setenv("AELIB_DATA", "images")
     executed = tmp_path / "executed.ipynb"
-    book._execute(tmp_path / "project", "chapter", executed, {}, {}, [])
+    chapter.execute(tmp_path / "project/book/chapter.ipynb", executed, {}, {}, [])
     assert f"{tmp_path / 'mine'} {tmp_path / 'images'}" in executed.read_text()
 
 

@@ -12,7 +12,8 @@ from conftest import ROOT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aelib import book, experiments, explorer, latent, runs
+from aelib import experiments, latent, runs
+from aelib.book import driver, explorer
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
 
 TOLERANCE = 1e-3
@@ -127,10 +128,10 @@ def test_the_data_are_written_once_and_again_for_another_run(tmp_path, monkeypat
         contents = runs.Contents({"a": 1}, {}, [{"epoch": len(written)}], {}, {}, {})
         return [runs.obtain(run, lambda _: contents, again=not run.exists())]
 
-    monkeypatch.setattr(book.explorer, "write", write)
+    monkeypatch.setattr(explorer, "write", write)
 
     def outcome() -> str:
-        return book._explorer(tmp_path, tmp_path / "executed", "report")[0].outcome
+        return driver.write_explorer(tmp_path, tmp_path / "executed", "report")[0].outcome
 
     assert [outcome(), outcome()] == ["ran: not executed yet", "skipped: nothing changed"]
     runs.obtain(run, lambda _: runs.Contents({"a": 1}, {}, [{"epoch": 9}], {}, {}, {}), again=True)

@@ -269,7 +269,7 @@ def test_two_fetches_at_once(python, tmp_path, four_files):
 def test_chapters_that_are_killed(python, small_book):
     """Two, which are executed at once."""
     second_chapter(small_book, "import time\ntime.sleep(1)\nprint('the other')")
-    before = f"runs.ROOT = Path({str(small_book)!r}); book._render = lambda *_: book.Line('', '', 0.0)"
+    before = f"runs.ROOT = Path({str(small_book)!r}); book.driver._render = lambda *_: book.Line('', '', 0.0)"
     command = program("book", "--profile", "smoke", before=before)
     built = small_book / "_build"
 
@@ -358,7 +358,7 @@ def test_what_others_have_set_up_for_jupyter(small_book, tmp_path, monkeypatch):
     write(small_book, cells)
 
     def outputs() -> list:
-        book._execute(small_book, "chapter", executed, {}, {}, [])
+        book.chapter.execute(small_book / "book/chapter.ipynb", executed, {}, {}, [])
         read = nbformat.read(executed, as_version=4).cells
         return [re.sub("<dc:date>.*?</dc:date>", "", json.dumps(cell.get("outputs"))) for cell in read]
 
@@ -420,7 +420,7 @@ def test_a_network_that_the_page_cannot_compute(all_tiny, tiny_results, chromium
     (tmp_path / "requirements.txt").touch()
     for outcome in ("ran: not executed yet", "skipped: nothing changed"):
         capsys.readouterr()
-        assert book._explorer(tmp_path, tmp_path / "executed", "smoke")[0].outcome == outcome
+        assert book.driver.write_explorer(tmp_path, tmp_path / "executed", "smoke")[0].outcome == outcome
         why = "network.js has no layer for ELU(alpha=1.0)"
         (said,) = [line for line in capsys.readouterr().err.splitlines() if "explore" in line]
         assert said == f"aelib: the page explore goes without exhibits of denoising: {why}"

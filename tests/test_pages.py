@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from aelib import words
-from aelib.pages import POLICY
+from aelib.theme import POLICY
 
 AXE = (ROOT / "tests/axe-core/axe.min.js").read_text()
 # Without preload: axe-core would ask for the style sheets again, which a browser refuses to pages from a folder.

@@ -7,7 +7,7 @@ from aelib.experiments.making import (
     source_asked,
     train_again,
 )
-from aelib.experiments.measures import encode, measure, outputs, summarise
+from aelib.experiments.measures import encode, evaluate, measure, outputs, summarise
 from aelib.experiments.opened import (
     Trained,
     load_model,
@@ -44,6 +44,7 @@ __all__ = [
     "differences",
     "doubt",
     "encode",
+    "evaluate",
     "find",
     "find_experiment",
     "load_model",

@@ -1,6 +1,6 @@
 /* The page "Play with the latent space": four exhibits, each in the element that names it as its data-explore.
 
-   The data, written by `aelib/explorer.py`, are scripts that are loaded when an exhibit comes near the window: a page
+   The data, written by `aelib/book/explorer.py`, are scripts that are loaded when an exhibit comes near the window: a page
    that was opened from a folder may load nothing else. */
 "use strict";
 

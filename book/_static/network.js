@@ -1,11 +1,11 @@
 /* The layers of PyTorch that the networks of this book are made of, for one image at a time.
 
    A tensor is {data, shape}: a Float32Array, and [numbers] or [channels, side, side]; images are square.
-   Which layers a network has, and their weights, comes from `aelib/explorer.py`. */
+   Which layers a network has, and their weights, comes from `aelib/book/explorer.py`. */
 "use strict";
 
 window.aelibNetwork = (() => {
-  /** The tensor that `aelib.explorer.packed` has packed: whole numbers of 16 bits times a scale. */
+  /** The tensor that `aelib.book.explorer.packed` has packed: whole numbers of 16 bits times a scale. */
   function unpack({ shape, scale, numbers }) {
     const text = atob(numbers);
     const bytes = new Uint8Array(text.length);

@@ -1,4 +1,9 @@
 // What the theme would do with scripts inside its pages, which their security policy refuses.
+{
+  const page = document.documentElement.dataset;
+  page.mode = localStorage.getItem("mode") || page.theme;
+  page.theme = localStorage.getItem("theme") || page.theme;
+}
 addEventListener("DOMContentLoaded", () => {
   for (const [button, act] of [
     [".btn-download-pdf-button", () => print()],

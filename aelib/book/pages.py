@@ -1,0 +1,194 @@
+"""What a build adds to the pages: provenance below each figure, facts about the build.
+
+Figures and tables of the chapters are written beside them, by their names, so that other pages can show them.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+from aelib import data, runs, words
+from aelib.book.cache import Execution
+from aelib.origin import again, commit, machine, origin, papermill, trained_by
+
+
+def publish(notebook: NotebookNode, command: str, folder: Path, doubt: Callable[[Path], str]) -> None:
+    """Write the figures and tables of an executed chapter below `folder`, and say under each figure where it is from.
+
+    Args:
+        notebook: changed in place.
+        command: executes the chapter.
+        folder: of the chapter; it gets `_figures/` and `_tables/`.
+        doubt: why a run may not be what today's code makes, in words; empty where it is.
+    """
+    for name in ("_figures", "_tables"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        contents = [output["data"] for output in cell.get("outputs", []) if "data" in output]
+        for content in contents:
+            if table := re.search(r"^:name: (\S+)$", content.get("text/markdown", ""), re.M):
+                (folder / "_tables" / f"{table[1]}.md").write_text(content["text/markdown"])
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        if name and contents:
+            drawn_from = contents[-1].pop(runs.PATHS, "").split("\n")  # myst-nb does not know it, nor CSV
+            files = _files(contents[-1], folder / "_figures" / name)
+            links = " · ".join(f"{{download}}`{path.suffix[1:].upper()} <_figures/{path.name}>`" for path in files)
+            source = _source(command, [runs.located(path) for path in drawn_from if path], doubt)
+            text = f"{links}\n\n<details><summary>Provenance</summary>\n\n{source}\n\n</details>"
+            cells.append(_remark(text, f"provenance-{name}"))
+    notebook.cells = cells
+
+
+def offer(notebook: NotebookNode, source: Path, folder: Path) -> None:
+    """End a chapter with a link to its `source`, the notebook without outputs, which is copied below `folder`."""
+    (folder / "_notebooks").mkdir(exist_ok=True)
+    shutil.copy(source, folder / "_notebooks")
+    link = f"{{download}}`This chapter as it is written, without outputs <_notebooks/{source.name}>`"
+    notebook.cells.append(_remark(f"{link}\n", "source-notebook"))
+
+
+def _remark(text: str, name: str) -> NotebookNode:
+    # A name of its own: a random one would make every build another.
+    return new_markdown_cell(f'<div class="provenance">\n\n{text}\n</div>', id=name[:64])
+
+
+def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
+    """Write a picture, as a vector drawing where there is one, and its numbers, which it leaves out of `content`."""
+    if "image/svg+xml" in content:
+        files = [path.with_suffix(".svg")]
+        content.pop("image/png", None)  # for Jupyter; it would make the book a quarter larger
+        # The moment of drawing, which Matplotlib writes down, would make every build another.
+        content["image/svg+xml"] = re.sub(r"<dc:date>.*?</dc:date>", "", content["image/svg+xml"])
+        files[0].write_text(content["image/svg+xml"])
+    else:
+        files = [path.with_suffix(".png")]
+        files[0].write_bytes(base64.b64decode(content["image/png"]))
+    if "text/csv" in content:
+        files.append(path.with_suffix(".csv"))
+        files[1].write_text(content.pop("text/csv"))
+    return files
+
+
+def _source(command: str, drawn_from: Sequence[Path], doubt: Callable[[Path], str]) -> str:
+    """What drew a figure, and from which runs."""
+    if not drawn_from:
+        return f"Drawn by `{command}`; no training decides it."
+    lines = [
+        f"- {origin(path, doubt(path), _parameters(path, 'parameters') + ', ')}; again: `{again(path, command)}`"
+        for path in drawn_from
+    ]
+    return "\n".join([f"Drawn by `{command}`, from", "", *lines])
+
+
+def _parameters(path: Path, words: str) -> str:
+    """A link to all parameters of a run, from a page beside `_runs`."""
+    return f"{{download}}`{words} <_runs/{path.name}.json>`"
+
+
+def stand_in(page: str, book: words.Book) -> str:
+    """A page, as MyST, in place of another: with its title, and with all that others refer to there."""
+    parts = [f"# {book.titles[page]}"]
+    for label, (name, where) in book.labels.items():
+        if where == page:
+            form = _STAND_INS.get(label.partition("-")[0], "({label})=\n## {name}")
+            parts.append(form.format(label=label, name=name))
+    return "\n\n".join(parts) + "\n"
+
+
+_STAND_INS = {
+    "fig": "```{{figure}} _stand_in.svg\n:name: {label}\n:alt: {name}\n\n{name}\n```",
+    "tab": "```{{table}} {name}\n:name: {label}\n\n| |\n| --- |\n| |\n```",
+    "eq": "```{{math}}\n:label: {label}\n0\n```",
+}
+
+
+def launch(now: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_config.yml` needs for a button that starts a chapter on Binder; empty where the project has no address.
+
+    Args:
+        now: the provenance of this build. Binder takes its commit, so that what runs there is what the pages show.
+    """
+    if not now["repository"]:
+        return {}
+    return {
+        "repository": {"url": now["repository"], "branch": now["commit"]},
+        "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
+    }
+
+
+def _elsewhere(now: Mapping[str, Any], chapters: Iterable[str]) -> str:
+    """How to run a chapter on somebody else's machine."""
+    if not now["repository"]:
+        return "This build does not know where the project is on GitHub, and so has no buttons for Binder and Colab.\n"
+    address, commit = now["repository"], now["commit"]
+    folder = address.rpartition("/")[2]
+    colab = address.replace("https://github.com", "https://colab.research.google.com/github")
+    links = ", ".join(f"[{name}]({colab}/blob/{commit}/book/{name}.ipynb)" for name in chapters)
+    return f"""The rocket above a chapter starts it on [Binder](https://mybinder.org), with `aelib` at the commit above.
+
+On Colab, open {links}, and put this into a first cell of its own:
+
+```
+!git clone --quiet {address} && git -C {folder} checkout --quiet {commit}
+%cd {folder}
+%pip install --quiet ".[book]"
+```
+"""
+
+
+def build_facts(
+    executions: Mapping[str, Execution], same: Mapping[str, bool], doubt: Callable[[Path], str]
+) -> dict[str, str]:
+    """Facts about a build, as Markdown by name.
+
+    Args:
+        executions: of what read runs, by name.
+        same: whether a training that was made again ended with the same bits, by the way of making it again.
+        doubt: as `publish` takes it.
+    """
+    now = runs.provenance()
+    versions = now["versions"] | {name: importlib.metadata.version(name) for name in ("jupyter-book", "papermill")}
+    paths = {path: chapter for chapter, each in reversed([*executions.items()]) for path in each.paths}
+    rows = []
+    for path, chapter in paths.items():
+        config, about = runs.about(path)
+        row = [_parameters(path, path.name), str(config.get("seed", 0)), trained_by(about, doubt(path)), machine(about)]
+        command = again(path, papermill(chapter, path.parent.name))
+        rows.append([*row, f"{about['training_seconds']:,.0f} s", f"`{command}`"])
+    return {
+        "elsewhere": _elsewhere(now, [name for name in executions if name != "explore"]),
+        "build": table(
+            ["What", "In this build"],
+            [
+                ["Commit", commit(now)],
+                ["Processor", f"{now['hardware']['processor']}, {now['hardware']['cores']} cores"],
+                *([name, version] for name, version in versions.items()),
+            ],
+        ),
+        "chapters": table(
+            ["Chapter", "Executed in", "Runs read"],
+            [[name, f"{each.seconds:.0f} s", str(len(each.runs))] for name, each in executions.items()],
+        ),
+        "determinism": table(
+            ["A small training, made again", "Its weights, in this build"],
+            [[way, "the same bits" if each else "**other bits**"] for way, each in same.items()],
+        ),
+        "runs": table(["Run", "Seed", "Commit", "Trained on", "Trained in", "Again"], rows),
+        "data": table(["File", "SHA-256"], [[f"`{name}`", f"`{digest}`"] for name, digest in data.FILES.items()]),
+    }
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as Markdown, without a number."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]) + "\n"

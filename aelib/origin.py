@@ -1,0 +1,54 @@
+"""Where what is shown is from, as Markdown: commands, commits, machines."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aelib import code, experiments, runs
+
+
+def papermill(chapter: str, profile: str, parameters: Mapping[str, Any] | None = None) -> str:
+    """The command that executes a chapter alone."""
+    asked = ({"profile": profile} if profile != "report" else {}) | dict(parameters or {})
+    options = (f" -p {name} {shlex.quote(str(value))}" for name, value in asked.items())
+    return f"papermill book/{chapter}.ipynb out.ipynb" + "".join(options)
+
+
+def again(path: Path, chapter: str) -> str:
+    """The command that makes a run anew; `chapter` is the one that executes the chapter that asks for it."""
+    place = f"results/{path.parent.name}/{path.name}"
+    if runs.about(path)[0].get("summary"):  # of a variant, which only the chapter names
+        return f"rm -r {place}; {chapter}"
+    return experiments.command(path).replace(str(path), place)
+
+
+def origin(path: Path, doubt: str, link: str = "") -> str:
+    """Where the run at `path` is from; `link` is said first."""
+    config, about = runs.about(path)
+    return (
+        f"`{path.name}`: {link}seed {config.get('seed', 0)}, commit {trained_by(about, doubt)}, "
+        f"{about['training_seconds']:,.0f} s on {machine(about)}"
+    )
+
+
+def machine(provenance: Mapping[str, Any]) -> str:
+    """What a run was trained on."""
+    hardware, engine = provenance["hardware"], provenance["engine"]
+    name = f"{hardware['processor']}, {hardware['cores']} cores" if engine["device"] == "cpu" else "GPU"
+    return f"{name}, {runs.precision(engine)}" if engine.keys() & {"precision", "bf16"} else name
+
+
+def commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
+    """The commit that `provenance` names."""
+    changes = " with uncommitted changes" if provenance["uncommitted_changes"] else ""
+    return f"`{(provenance['commit'] or 'unknown')[:digits]}`{changes}"
+
+
+def trained_by(provenance: Mapping[str, Any], doubt: str) -> str:
+    """The commit that a run is of, or those that the trials of a study are of, and what is to be said about it."""
+    commits = [{**provenance, "commit": each} for each in provenance.get("commits", [])] or [dict(provenance)]
+    said = ", ".join(commit(each, 8) for each in commits)
+    return said + (f" (**{doubt}**)" if doubt == code.STALE else f" ({doubt})" if doubt else "")
