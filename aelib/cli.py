@@ -101,6 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--retrain", nargs="*", metavar="NAME", help="train these experiments or runs anew instead, and compare"
     )
+    command.add_argument("--again", action="store_true", help="measure even what agreed before, by the same code")
     command.set_defaults(action=_verify)
 
     options = parser.parse_args(arguments)
@@ -386,7 +387,7 @@ def _in_a_checkout() -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from aelib import runs, verify
+    from aelib import cores, runs, verify
     from aelib.profiles import find_profile
 
     find_profile(options.profile)
@@ -403,7 +404,8 @@ def _verify(options: argparse.Namespace) -> None:
     if options.retrain is not None:
         show(verify.verify_retrained(folder, options.retrain))
         return
-    show(verify.verify_runs(folder))
+    workers = cores.asked() or cores.available()
+    show(verify.verify_runs(folder, workers=workers, again=options.again))
     html = runs.ROOT / "_build" / "html"
     if (html / "index.html").exists():
         show(verify.verify_book(runs.ROOT, html, profile=options.profile))

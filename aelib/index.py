@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aelib import code, runs
+from aelib import code, memory, runs
 from aelib.errors import AelibError, known
 
 DOUBTS = ".doubts.json"
@@ -93,11 +93,7 @@ def _differs(path: Path, config: dict[str, Any], provenance: dict[str, Any]) -> 
 
 def _doubts(folder: Path, provenances: dict[Path, dict[str, Any]]) -> dict[Path, str]:
     """Of each run why it is in doubt; those that only a probe can tell are probed once for each code."""
-    digest, file = code.digest(), folder / DOUBTS
-    try:
-        kept: dict[str, str] = json.loads(file.read_text())
-    except (OSError, ValueError):
-        kept = {}
+    digest, kept = code.digest(), memory.recall(folder / DOUBTS)
     found, new = {}, {}
     for path, provenance in provenances.items():
         record = provenance.get("code")
@@ -115,10 +111,7 @@ def _doubts(folder: Path, provenances: dict[Path, dict[str, Any]]) -> dict[Path,
             if found[path] in ("", code.STALE):  # else it could not be told, this time
                 new[key] = found[path]
     if new.keys() - kept.keys():
-        with contextlib.suppress(OSError):  # a folder that cannot be written is asked again each time
-            partial = file.with_name(f"{DOUBTS}.partial")
-            partial.write_text(json.dumps(new, indent=1))
-            partial.replace(file)
+        memory.remember(folder / DOUBTS, new)
     return found
 
 

@@ -9,17 +9,21 @@ its checksums. The book is made anew from the runs, and must come out byte for b
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, suppress
 from html.parser import HTMLParser
+from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 
 import torch
 
-from aelib import book, code, evaluate, experiments, runs, study
+from aelib import book, code, cores, evaluate, experiments, memory, runs, study
 from aelib.errors import AelibError, known
 from aelib.profiles import find_profile
 from aelib.runs import Contents, Run
@@ -41,8 +45,18 @@ TIMED = ("book/about.html", "_sources/book/about.md", "searchindex.js")
 """Files of the book that say, or index, how long its making took."""
 
 
-def verify_runs(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
+VERIFIED = ".verified.json"
+"""In a folder of runs: with what a run agreed, by a digest of all that this depends on."""
+
+
+def verify_runs(folder: Path, *, workers: int = 1, again: bool = False) -> Iterator[tuple[str, str, list[str]]]:
     """Measure each run in `folder`, a profile's, anew.
+
+    One that agreed before, by the same code and with the same files, is not measured again; its checksums are.
+
+    Args:
+        workers: processes on this machine, which share its cores.
+        again: measure all of them.
 
     Yields:
         The name of a run; against what it was held; a line for each number that differs, or for the run's damage.
@@ -53,22 +67,89 @@ def verify_runs(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
     paths = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     if not paths:
         raise AelibError(f"{folder} holds no run to verify: name the right folder in AELIB_RESULTS, or `aelib train`")
+    keys, kept = _keys(paths), memory.recall(folder / VERIFIED)
+    before = {} if again else {path: kept[key] for path, key in keys.items() if key in kept}
+    agreed = {keys[path]: against for path, against in before.items()}
+    left = [path for path in paths if path not in before]
+    measured = _side_by_side(left, min(workers, len(left)))
+    try:
+        for path in paths:
+            if path in before:
+                yield path.name, f"{before[path]} (verified before)", []
+                continue
+            against, faults, lasting = next(measured)
+            if lasting and not faults and path in keys:
+                agreed[keys[path]] = against
+            yield path.name, against, faults
+        next(measured, None)  # lets the processes end by themselves
+    finally:
+        measured.close()
+        if agreed != kept:
+            memory.remember(folder / VERIFIED, agreed)
+
+
+def _keys(paths: list[Path]) -> dict[Path, str]:
+    """Of each run that can be read, a digest of all that decides whether it agrees.
+
+    That is the code, the libraries, all files of the run, its checksums and evaluations among them, and those of the
+    runs that it may stand on: of its experiment's source, and of the judges that its metrics ask.
+    """
+    digests = dict[Path, list[tuple[str, str]]]()
     for path in paths:
-        against, faults = "its weights", list[str]()
-        with _kept_apart(faults):
-            if path.name.startswith("study-"):
-                against = "its checksums"
-                runs.read(path, study.FILES)
-            else:
-                run = runs.load(path)
-                against = "its history" if run.config.get("summary") else "its weights"
-                faults += [*_faults(run), *evaluate.faults(run)]
-            if why := experiments.doubt(path):
-                if why == code.STALE:
-                    faults.append(why + experiments.mend(path, why))
-                else:
-                    against += f"; {why}"
-        yield path.name, against, faults
+        files = sorted(each for each in path.rglob("[!.]*") if each.is_file())
+        with suppress(OSError):
+            digests[path] = [
+                (str(each.relative_to(path.parent)), hashlib.sha256(each.read_bytes()).hexdigest()) for each in files
+            ]
+    code_and_libraries = (code.whole(), torch.__version__, version("numpy"), version("scikit-learn"))
+    keys = {}
+    for path, digest in digests.items():
+        experiment, asked = experiments.EXPERIMENTS.get(_experiment(path)), set[str | None]()
+        if experiment:
+            judges = (each.judges for each in evaluate.METRICS.values() if isinstance(experiment, each.of))
+            with suppress(OSError, ValueError):
+                differs = runs.about(path)[1].get("differs", {})
+                asked = {differs.get("source", {}).get("experiment", experiment.source), *itertools.chain(*judges)}
+        others = [digests.get(each) for each in paths if _experiment(each) in asked]
+        key = repr((code_and_libraries, digest, others))
+        keys[path] = hashlib.sha256(key.encode()).hexdigest()
+    return keys
+
+
+def _experiment(path: Path) -> str:
+    return path.name.rpartition("-")[0]
+
+
+def _side_by_side(paths: list[Path], workers: int) -> Generator[tuple[str, list[str], bool]]:
+    """What `_verify` says of each run, in order."""
+    if workers < 2:
+        yield from map(_verify, paths)
+        return
+    with cores.processes(workers) as pool:
+        for future in [pool.submit(_verify, path) for path in paths]:
+            try:
+                yield future.result()
+            except BrokenExecutor:
+                yield "", ["it cannot be measured: a process that measured was killed"], False
+
+
+def _verify(path: Path) -> tuple[str, list[str], bool]:
+    """Against what the run at `path` was held; its faults; whether that is so until a file or the code changes."""
+    against, faults, why = "its weights", list[str](), ""
+    with _kept_apart(faults):
+        if path.name.startswith("study-"):
+            against = "its checksums"
+            runs.read(path, study.FILES)
+        else:
+            run = runs.load(path)
+            against = "its history" if run.config.get("summary") else "its weights"
+            faults += [*_faults(run), *evaluate.faults(run)]
+        why = experiments.doubt(path)
+        if why == code.STALE:
+            faults.append(why + experiments.mend(path, why))
+        elif why:
+            against += f"; {why}"
+    return against, faults, why in ("", code.UNRECORDED)
 
 
 @contextmanager
@@ -129,10 +210,10 @@ def verify_retrained(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, 
     """
     paths = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir() and not path.name.startswith("study-")]
     for name in names:
-        known("run", name, sorted({each for path in paths for each in (path.name, path.name.rpartition("-")[0])}))
+        known("run", name, sorted({each for path in paths for each in (path.name, _experiment(path))}))
     chosen = 0
     for path in paths:
-        if names and not {path.name, path.name.rpartition("-")[0]} & {*names}:
+        if names and not {path.name, _experiment(path)} & {*names}:
             continue
         against, faults = "its training, made again: other bits, within the spread", list[str]()
         with _kept_apart(faults):

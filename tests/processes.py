@@ -20,8 +20,9 @@ import torch
 PATIENCE = 1800.0
 """Seconds after which what is waited for counts as hung: far more than any machine needs."""
 
-_WARM = multiprocessing.get_context("forkserver")
-_WARM.set_forkserver_preload(["aelib.training", "aelib.study", "aelib.verify", "aelib.cli", "pytest"])
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload(["aelib.training", "aelib.study", "aelib.verify", "aelib.cli", "pytest"])
+"""How to start processes that have imported everything; to be put in place of "spawn", which takes seconds for each."""
 
 
 class Program:
@@ -39,7 +40,7 @@ class Program:
         reader, writer = multiprocessing.Pipe(duplex=False)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         errors = Connection(os.dup(self._errors.fileno()), readable=False)
-        self._process = _WARM.Process(target=_run, args=(program, str(folder), environment, writer, errors))
+        self._process = WARM.Process(target=_run, args=(program, str(folder), environment, writer, errors))
         self._process.start()
         writer.close()
         errors.close()

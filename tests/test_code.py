@@ -1,6 +1,7 @@
 """A run knows the code that made it: what was changed on purpose is found, what trains alike stands."""
 
 import hashlib
+import itertools
 import json
 from functools import cache
 
@@ -43,8 +44,12 @@ def forgetful(monkeypatch):
 def edited(monkeypatch):
     """Call it where decisive code is changed: its digest is another, and what was probed is forgotten."""
 
+    numbers = itertools.count()
+
     def edit():
+        number = next(numbers)
         monkeypatch.setattr(code, "digest", lambda: "another")
+        monkeypatch.setattr(code, "whole", lambda: f"another, number {number}")
         probe._FOUND.clear()
 
     return edit

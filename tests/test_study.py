@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -21,13 +20,13 @@ import tiny
 import torch
 from conftest import ROOT, lacking
 from optuna.trial import TrialState
-from processes import PATIENCE
+from processes import PATIENCE, WARM
 
 from aelib import cli, code, runs, study, training
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
-from aelib.study import Plan, SymmetricAutoencoderHPS, queue, result, storage
+from aelib.study import Plan, SymmetricAutoencoderHPS, queue, result, storage, worker
 from aelib.study import plan as plans
 
 pytestmark = pytest.mark.usefixtures("all_tiny")
@@ -218,18 +217,22 @@ def test_two_workers_one_killed_no_trial_lost_none_twice(tmp_path, python):
     assert epochs(tmp_path) == 4 * 3
 
 
-def test_the_command_shares_the_trials_between_workers_and_says_how_it_stands(tmp_path, capfd):
-    # In a file: the workers are processes that start from it.
-    program = tmp_path / "program.py"
-    program.write_text(
-        tiny.BEGIN + "from aelib import cli\nif __name__ == '__main__':\n    sys.exit(cli.main(sys.argv[1:]))\n"
-    )
-    command = [sys.executable, program, "study", "--profile", "smoke"]
+WORKER = worker._worker
+
+
+def _tiny_worker(plan, threads):
+    """In a process of its own, which knows nothing of this one's."""
+    tiny.everything()
+    WORKER(plan, threads)
+
+
+def test_the_command_shares_the_trials_between_workers_and_says_how_it_stands(monkeypatch, capfd):
+    monkeypatch.setattr(worker.multiprocessing, "get_context", lambda _: WARM)
+    monkeypatch.setattr(worker, "_worker", _tiny_worker)
     assert cli.main(["study", "--profile", "smoke", "--status"]) == 0
     assert capfd.readouterr().out == "4 trials: 0 completed, 0 pruned, 0 failed, 0 running, 4 to come\n"
-    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    assert "best of 4 trials is trial" in done.stdout
+    assert cli.main(["study", "--profile", "smoke", "--workers", "2"]) == 0
+    assert "best of 4 trials is trial" in capfd.readouterr().out
     found = study.load(Plan("smoke"))
     assert sorted(each.number for each in found.trials) == [0, 1, 2, 3]
     assert {each.user_attrs["hardware"]["threads"] for each in found.trials} == {max(1, (os.cpu_count() or 1) // 2)}
@@ -476,9 +479,9 @@ def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_
     assert first.wait() == -signal.SIGKILL, first.errors()
     assert plan.here in {each.user_attrs.get("where") for each in study.status(plan).records}
     (tmp_path / "killed").touch()
-    for worker in others:
-        output, errors = worker.communicate()
-        assert worker.returncode == 0, errors
+    for each in others:
+        output, errors = each.communicate()
+        assert each.returncode == 0, errors
         assert output.strip() == "4"
     records = study.status(plan).records
     assert [(each.number, each.state) for each in records] == [(n, TrialState.COMPLETE) for n in range(4)]

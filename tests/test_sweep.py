@@ -14,9 +14,9 @@ import distributed  # noqa: F401  its part of the configuration
 import pytest
 import tiny
 from conftest import ROOT
-from processes import PATIENCE
+from processes import PATIENCE, WARM
 
-from aelib import cli, experiments, runs, sweep, training
+from aelib import cli, cores, experiments, runs, sweep, training
 from aelib.errors import AelibError
 from aelib.experiments import making
 
@@ -212,6 +212,7 @@ TRAIN = sweep._train
 
 def test_processes_share_the_work_and_one_that_is_killed_is_named(tmp_path, trained, monkeypatch):
     options = {"profile": "smoke", "folder": tmp_path, "seeds": [0, 1], "workers": 2, "max_epochs": 1}
+    monkeypatch.setattr(cores, "get_context", lambda _: WARM)
     monkeypatch.setattr(sweep, "_train", _dies)
     with pytest.raises(AelibError, match=r"^1 of 2 runs of variational are missing.*seed 1: its worker died$"):
         sweep.sweep("variational", **options)

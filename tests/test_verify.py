@@ -6,13 +6,16 @@ import io
 import json
 import os
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
 import safetensors.torch
+import tiny
 import torch
+from processes import WARM
 
-from aelib import cli, data, experiments, lightning, runs, study, verify
+from aelib import cli, code, cores, data, evaluate, experiments, lightning, runs, study, verify
 from aelib.data import batches
 from aelib.errors import AelibError
 
@@ -173,6 +176,154 @@ def test_a_file_of_another_shape_does_not_keep_the_others_from_being_verified(re
     assert lines[0].startswith(f"{other.name}: it cannot be measured: KeyError")
     assert lines[1].startswith(f"{path.name}: run {path}: its weights do not fit the SymmetricAutoencoder of this code")
     assert lines[3].endswith(": agrees with its history")
+
+
+def one_class(content):
+    return one_tensor("classes.bias", lambda bias: bias + 99 * torch.eye(10)[0].to(bias.dtype))(content)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Experiments whose runs are measured, rather than said to have agreed before."""
+    seen, real = [], verify._verify
+
+    def noted(path):
+        seen.append(verify._experiment(path))
+        return real(path)
+
+    monkeypatch.setattr(verify, "_verify", noted)
+    return seen
+
+
+def test_what_agreed_before_is_measured_again_only_when_that_is_asked(results, measured, capsys):
+    def lines(*options):
+        measured.clear()
+        assert cli.main(["verify", "--profile", "smoke", *options]) == 0
+        return capsys.readouterr().out.splitlines()[:-1]
+
+    names = ["cnn", "convolutional", "transfer", "variational"]
+    first = lines()
+    assert measured == names
+    assert lines() == [f"{line} (verified before)" for line in first]
+    assert measured == []
+    assert lines("--again") == first
+    assert measured == names
+    (results / verify.VERIFIED).write_text("[]")
+    assert lines() == first, "what cannot be read is nothing"
+    shutil.rmtree(next(results.glob("variational-*")))
+    assert lines() == [f"{line} (verified before)" for line in first[:-1]]
+    assert len(json.loads((results / verify.VERIFIED).read_text())) == 3, "what is gone is forgotten"
+
+
+@pytest.mark.parametrize(
+    ("run", "file", "change", "anew", "words"),
+    [
+        ("cnn", "metrics.json", one_number("test_loss"), ["cnn"], "metrics.json: test_loss is"),
+        ("transfer", "weights.safetensors", one_class, ["transfer"], "metrics.json: test_accuracy is"),
+        # The encoder of another run.
+        (
+            "convolutional",
+            "weights.safetensors",
+            one_weight,
+            ["convolutional", "transfer"],
+            "the encoder that it stands on is not beside it",
+        ),
+    ],
+)
+def test_what_is_changed_after_it_agreed_is_found(results, measured, capsys, run, file, change, anew, words):
+    assert cli.main(["verify", "--profile", "smoke"]) == 0
+    measured.clear()
+    (path,) = results.glob(f"{run}-*")
+    before = {each: (path / each).read_bytes() for each in (file, runs.CHECKSUMS)}
+    retouch(path, file, change)
+    for _ in range(2):  # what does not agree is not remembered
+        assert cli.main(["verify", "--profile", "smoke"]) == 1
+        assert set(anew) <= {*measured}
+        assert words in capsys.readouterr().out
+    (path / runs.CHECKSUMS).write_bytes(before[runs.CHECKSUMS])
+    assert cli.main(["verify", "--profile", "smoke"]) == 1
+    assert f"{file} is missing, truncated or altered" in capsys.readouterr().out
+    (path / file).write_bytes(before[file])
+    assert cli.main(["verify", "--profile", "smoke"]) == 0
+
+
+def test_an_evaluation_that_is_changed_after_it_agreed_is_found(results, measured, capsys):
+    (path,) = results.glob("convolutional-*")
+    run = runs.load(path)
+    evaluate.evaluate(run, "reconstructions")
+    assert cli.main(["verify", "--profile", "smoke"]) == 0
+    file = path / "evaluations" / "reconstructions.safetensors"
+    kept, (about, found) = file.read_bytes(), evaluate.store._load(file)
+    evaluate.store._write(file, {name: 1.1 * each for name, each in found.items()}, about)
+    assert cli.main(["verify", "--profile", "smoke"]) == 1
+    assert "is not what the run gives" in capsys.readouterr().out
+    file.write_bytes(kept[:100])
+    assert cli.main(["verify", "--profile", "smoke"]) == 1
+    assert "reconstructions.safetensors is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", ["code", "torch"])
+def test_by_other_code_all_is_measured_anew(results, measured, monkeypatch, other):
+    agreed = list(verify.verify_runs(results))
+    measured.clear()
+    if other == "code":
+        monkeypatch.setattr(code, "whole", lambda: "another")
+    else:
+        monkeypatch.setattr(torch, "__version__", "99.0")
+    assert list(verify.verify_runs(results)) == agreed
+    assert len(measured) == 4
+
+
+def test_one_that_is_interrupted_remembers_what_it_has_seen(results, measured):
+    looks = verify.verify_runs(results)
+    next(looks), next(looks)
+    looks.close()
+    measured.clear()
+    said = [against for _, against, _ in verify.verify_runs(results)]
+    assert measured == ["transfer", "variational"]
+    assert said[:2] == ["its weights (verified before)"] * 2
+    looks = verify.verify_runs(results)
+    next(looks)
+    looks.close()
+    measured.clear()
+    assert len(list(verify.verify_runs(results))) == 4
+    assert measured == [], "what agreed before, and was not come to, is still known"
+
+
+def test_where_nothing_can_be_kept_all_is_measured_each_time(results, measured):
+    (results / verify.VERIFIED).mkdir()
+    for _ in range(2):
+        assert len(list(verify.verify_runs(results))) == 4
+    assert len(measured) == 8
+
+
+VERIFY = verify._verify
+
+
+def _as_tiny(path):
+    """In a process of its own, which knows nothing of this one's."""
+    tiny.everything()
+    return VERIFY(path)
+
+
+def _dies(path):
+    if path.name.startswith("transfer-"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _as_tiny(path)
+
+
+def test_several_processes_say_the_same_in_the_same_order(results, monkeypatch):
+    (path,) = results.glob("cnn-*")
+    retouch(path, "metrics.json", one_number("test_loss"))
+    alone = list(verify.verify_runs(results))
+    monkeypatch.setattr(cores, "get_context", lambda _: WARM)
+    monkeypatch.setattr(verify, "_verify", _as_tiny)
+    assert list(verify.verify_runs(results, workers=2, again=True)) == alone
+    assert [bool(faults) for _, _, faults in alone] == [True, False, False, False]
+    monkeypatch.setattr(verify, "_verify", _dies)
+    found = {name: faults for name, _, faults in verify.verify_runs(results, workers=2, again=True)}
+    (killed,) = (path.name for path in results.glob("transfer-*"))
+    assert found[killed] == ["it cannot be measured: a process that measured was killed"]
 
 
 def test_nothing_to_verify_is_no_success(tmp_path, monkeypatch, capsys):

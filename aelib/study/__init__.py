@@ -8,7 +8,7 @@ worker has died is taken up by another, from its last epoch where its checkpoint
 from aelib.study.plan import Plan
 from aelib.study.result import FILES, Search, Status, command, describe, doubt, load, status
 from aelib.study.space import REPORTS_CHOICE, SymmetricAutoencoderHPS, distribution
-from aelib.study.work import obtain, work
+from aelib.study.worker import obtain, work
 
 __all__ = [
     "FILES",

@@ -1,0 +1,24 @@
+"""What takes long to find of stored runs, remembered in a dot file of their folder: it may be lost at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+
+def recall(file: Path) -> dict[str, str]:
+    """What is remembered in `file`, by key; nothing where it cannot be read."""
+    try:
+        kept = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def remember(file: Path, facts: dict[str, str]) -> None:
+    """Keep `facts` in `file`, in place of all others; a folder that cannot be written is asked again each time."""
+    partial = file.with_name(f"{file.name}.partial")
+    with contextlib.suppress(OSError):
+        partial.write_text(json.dumps(facts, indent=1))
+        partial.replace(file)
