@@ -1,13 +1,16 @@
-"""Rows → tables, which the book shows as MyST and Jupyter as HTML."""
+"""Rows → tables, which the book shows as MyST and Jupyter as HTML; numbers → prose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from aelib import words
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
+from aelib.runs import Run
 
 
 class Table:
@@ -51,6 +54,49 @@ def compare(
         # The report's numbers have the digits that it gives.
         rows.append((label, f"{theirs:,g}" if isinstance(theirs, float) else number(theirs), number(mine), difference))
     return rows
+
+
+AUTOENCODER = {
+    "epochs": "Epochs until it stopped",
+    "best_epoch": "Best epoch",
+    "first_train_loss": "Training loss after one epoch",
+    "first_validation_loss": "Validation loss after one epoch",
+    "train_loss": "Training loss in the best epoch",
+    "validation_loss": "Lowest validation loss",
+    "test_loss": "Test loss",
+    "parameters": "Parameters",
+    "test_reconstruction": "Test mean squared error",
+    "test_kl": "Test KL divergence, nats",
+}
+CLASSIFIER = {
+    "epochs": "Epochs until it stopped",
+    "best_epoch": "Best epoch",
+    "learning_rate": "Learning rate",
+    "validation_loss": "Lowest validation loss",
+    "test_loss": "Test cross-entropy",
+    "test_accuracy": "Test accuracy",
+    "parameters": "Trainable parameters",
+}
+"""The numbers of a training, as the book calls them."""
+
+
+def training(
+    name: str, caption: str, theirs: Mapping[str, float | None], run: Run, labels: Mapping[str, str] = AUTOENCODER
+) -> Table:
+    """A run in numbers, beside the report's: those of `labels` that are in `theirs`."""
+    first = {f"first_{loss}": run.history[0][loss] for loss in ("train_loss", "validation_loss")}
+    shown = {key: label for key, label in labels.items() if key in theirs}
+    return Table(name, caption, ["", "Report", "Ours", "Difference"], compare(shown, theirs, run.metrics | first))
+
+
+def glue(**values: Any) -> None:
+    """Have prose say `values`, numbers or words; `{glue:text}`a-b`` says what is given as `a_b`."""
+    import myst_nb
+
+    for name, value in values.items():
+        # With a format, a number of NumPy would vanish from its sentence.
+        plain = value.item() if isinstance(value, np.generic) else value
+        myst_nb.glue(name.replace("_", "-"), plain, display=False)
 
 
 SEARCHED = {

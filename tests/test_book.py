@@ -197,11 +197,12 @@ def test_what_was_measured_becomes_two_tables():
         "ceilings": {"float32": 150.2},
         "rows": [training, bare],
     }
-    text = costs.costs(record)
-    assert "| training, cnn | images/s | 2,000 | 5,000 | **2.50** | 40 % |" in text
-    assert "| t-SNE | codes/s | 300 | 150 | **0.50** | – |" in text
-    assert "| cnn | **2.40** | 20 | 0.20000 ± 0.14142 | 0.20000 ± 0.00000 | 1.00 | 2.00 |" in text
-    assert "float32 there. Products of large matrices reach 150 GFLOP/s in float32;" in text
+    said = costs.costs(record)
+    assert "| training, cnn | images/s | 2,000 | 5,000 | **2.50** | 40 % |" in said["costs_speeds"]
+    assert "| t-SNE | codes/s | 300 | 150 | **0.50** | – |" in said["costs_speeds"]
+    row = "| cnn | **2.40** | 20 | 0.20000 ± 0.14142 | 0.20000 ± 0.00000 | 1.00 | 2.00 |"
+    assert said["costs_trainings"].splitlines()[2:] == [row]
+    assert (said["costs_precision"], said["costs_most"]) == ("float32", "150 GFLOP/s in float32")
 
 
 def test_what_has_grown_becomes_a_table():
@@ -214,7 +215,7 @@ def test_what_has_grown_becomes_a_table():
             expected.append((what, f"{factor:.1f} × |"))
             factor += 1
         record[part] = [first, dict.fromkeys(first, 0), last]
-    lines = [line for line in costs.growth(record).splitlines() if "→" in line and "From" not in line]
+    lines = [line for line in costs.growth(record)["growth"].splitlines() if "→" in line and "From" not in line]
     assert len(lines) == len(expected) == 10
     for line, (what, grown) in zip(lines, expected, strict=True):
         assert line.startswith(f"| {what} | ")

@@ -172,6 +172,20 @@ def test_a_table_is_numbered_and_named():
     assert '<td style="text-align:right"><strong>1</strong></td>' in shown["text/html"]
 
 
+def test_a_training_in_numbers_has_those_that_the_report_has():
+    run = SimpleNamespace(history=HISTORY, metrics={"epochs": 4, "validation_loss": 0.02, "test_kl": 3.0})
+    table = tables.training("tab-a", "Caption.", {"epochs": 5, "first_train_loss": None}, run)
+    rows = ["| Epochs until it stopped | 5 | 4 | −20.0 % |", "| Training loss after one epoch | – | 0.1000 | – |"]
+    assert table.myst.splitlines()[5:-1] == rows
+
+
+def test_a_number_of_numpy_is_glued_as_one_of_python(monkeypatch):
+    glued = []
+    monkeypatch.setattr("myst_nb.glue", lambda name, value, display: glued.append((name, repr(value))))
+    tables.glue(a_b=np.float64(1.5), c=np.int64(2), d="words")
+    assert glued == [("a-b", "1.5"), ("c", "2"), ("d", "'words'")]
+
+
 def test_the_pareto_front_is_what_nothing_beats():
     cost, value = np.array([3, 1, 2, 2, 4, 1]), np.array([1.0, 5.0, 3.0, 2.0, 1.0, 6.0])
     assert figures.pareto_front(cost, value).tolist() == [1, 3, 0]

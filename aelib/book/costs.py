@@ -1,4 +1,4 @@
-"""The tables and the figures of the page `costs`, from what the benchmarks have recorded."""
+"""What the page `costs` says, from what the benchmarks have recorded: substitutions, tables and figures."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from aelib.book.pages import table
 from aelib.origin import commit
 
 
-def write(benchmarks: Path, folder: Path) -> None:
-    """Write them into `folder` and its `_figures`.
+def said(benchmarks: Path) -> dict[str, str]:
+    """What the page substitutes, as Markdown by name.
 
     Args:
         benchmarks: the folder with the JSON files that they have written.
     """
-    record, grown, gpu, processor = (
-        json.loads((benchmarks / f"{name}.json").read_text()) for name in ("record", "growth", "gpu", "losses-cpu")
-    )
-    (folder / "_build_costs.md").write_text(costs(record) + costs_on_a_gpu(gpu, processor))
-    (folder / "_build_growth.md").write_text(growth(grown))
+    record, grown, gpu, processor = (_read(benchmarks, name) for name in ("record", "growth", "gpu", "losses-cpu"))
+    return costs(record) | costs_on_a_gpu(gpu, processor) | growth(grown)
+
+
+def draw(benchmarks: Path, folder: Path) -> None:
+    """Draw its figures into `folder`."""
+    grown = _read(benchmarks, "growth")
 
     def panel(part: str, cost: str, lines: dict[str, str], unit: float = 1.0) -> figures.Growing:
         columns = {what: [row[name] / unit for row in grown[part]] for name, what in lines.items()}
@@ -41,11 +43,11 @@ def write(benchmarks: Path, folder: Path) -> None:
         ],
     }
     for name, panels in drawings.items():
-        figures.growth(panels, of=[]).savefig(folder / "_figures" / f"fig-x-{name}.svg", metadata={"Date": None})
+        figures.growth(panels, of=[]).savefig(folder / f"fig-x-{name}.svg", metadata={"Date": None})
 
 
-def costs(record: Mapping[str, Any]) -> str:
-    """What `benchmarks/run.py` has measured, as Markdown: where, the speeds, and what else it noted of trainings."""
+def costs(record: Mapping[str, Any]) -> dict[str, str]:
+    """What `benchmarks/run.py` has measured: where, the speeds, and what else it noted of trainings."""
     ceilings, speeds, trainings = record["ceilings"], [], []
     for row in record["rows"]:
         share = "–" if row["ceiling"] is None else f"{100 * row['ceiling']:.0f} %"
@@ -56,41 +58,30 @@ def costs(record: Mapping[str, Any]) -> str:
             whole = [f"**{row['whole']:.2f}**", f"{row['start'][1]:.0f}"]  # first: on a phone the table is cut off
             trainings.append([row["what"].removeprefix("training, "), *whole, *map(_spread, row["losses"]), *memory])
     quickest = max(ceilings, key=ceilings.__getitem__)
-    return _paragraphs(
-        f"{_measured(record['provenance'])}; trainings run in {runs.precision(record['engine'])} there. "
-        f"Products of large matrices reach {ceilings[quickest]:,.0f} GFLOP/s in {quickest}; "
-        "the last column is the share of that.",
-        _numbered(
-            "tab-x-costs",
-            "What it costs: speeds of two ways that took turns, medians; t-SNE and the book, once each.",
-            ["What", "", "Tutorial's way", "Ours", "Ratio", "Share"],
-            speeds,
-        ),
-        _numbered(
-            "tab-x-costs-trainings",
-            "The trainings above: the ratio of whole trainings, their start included, of as many epochs as those of "
-            "the report took here; seconds that our first epoch takes longer, most of them for compilation; "
-            "validation loss after the same epochs (mean and standard deviation of seeds); peak memory in GB.",
-            ["Training", "Ratio, whole", "Start", "Loss, tutorial's way", "ours", "Memory, tutorial's way", "ours"],
-            trainings,
-        ),
-    )
+    header = ["Training", "Ratio, whole", "Start", "Loss, tutorial's way", "ours", "Memory, tutorial's way", "ours"]
+    return {
+        "costs_where": _where(record["provenance"]),
+        "costs_precision": runs.precision(record["engine"]),
+        "costs_most": f"{ceilings[quickest]:,.0f} GFLOP/s in {quickest}",
+        "costs_speeds": table(["What", "", "Tutorial's way", "Ours", "Ratio", "Share"], speeds),
+        "costs_trainings": table(header, trainings),
+    }
 
 
-def costs_on_a_gpu(record: Mapping[str, Any], processor: Mapping[str, Any]) -> str:
-    """What `benchmarks/gpu.py` has measured, as Markdown: on which card, in which ways, and how good it is.
+def costs_on_a_gpu(record: Mapping[str, Any], processor: Mapping[str, Any]) -> dict[str, str]:
+    """What `benchmarks/gpu.py` has measured: on which card, in which ways, and how good it is.
 
     Args:
         processor: what `benchmarks/losses.py` has found on a processor.
     """
     about, ceilings, card, search = (record[name] for name in ("provenance", "ceilings", "card", "search"))
-    rows, losses, inside, of = [], [], 0, 0
+    speeds, losses, inside, of = [], [], 0, 0
     for name, way in record["ways"].items():
         seconds, step = way["epoch_seconds"], way["step"]
         # The least that 200 steps take: their bytes or their operations, whichever takes longer.
         floor = 200 * max(step["traffic_bytes"] / ceilings["copy_bytes"], step["flops"] / ceilings["tf32"])
-        ratio, share = seconds["plain"] / seconds["aelib"], 100 * floor / seconds["aelib"]
-        rows.append([name, f"{seconds['plain']:.1f}", f"{seconds['aelib']:.3f}", f"**{ratio:.0f}**", f"{share:.0f} %"])
+        ratio, share = f"**{seconds['plain'] / seconds['aelib']:.0f}**", f"{100 * floor / seconds['aelib']:.0f} %"
+        speeds.append([name, f"{seconds['plain']:.1f}", f"{seconds['aelib']:.3f}", ratio, share])
     for way, seeds in processor["losses"].items():
         here, there = (
             [epochs[-1]["validation_loss"] for epochs in each.values()]
@@ -99,54 +90,34 @@ def costs_on_a_gpu(record: Mapping[str, Any], processor: Mapping[str, Any]) -> s
         low, high = verdicts.estimate(np.array(there)).prediction()
         inside, of = inside + sum(low <= loss <= high for loss in here), of + len(here)
         losses.append([way, _spread(here), _spread(there)])
-    processors = record["ways"]["convolutional"]["epoch_seconds"]["workers"]
     # The report corrupts per batch; per image, the other way, is left out.
     whole = sum(each["seconds"] for each in record["trainings"]["seed 0"] if each["way"] != "denoising")
-    earlier = commit({**about, "commit": record["commits"]["ways"]}, 8)
-    return _paragraphs(
-        f"On one {card['name']} and {card['cores']} cores, with PyTorch {about['versions']['torch']}, "
-        f"{about['finished'][:10]}, epochs at commit {earlier} and the rest at {commit(about, 8)}: "
-        "epochs of the report, of 51,200 images, with validation.",
-        _numbered(
-            "tab-x-costs-gpu",
-            "The same on a GPU: seconds of an epoch in the tutorial's way and in ours; and as a share of our epoch "
-            "what its steps take at least, at the speed of a large copy, were each operation a kernel.",
-            ["Training", "Tutorial's way", "Ours", "Ratio", "Share"],
-            rows,
-        ),
-        f"The tutorial's way waits for its images there, which one process decodes; with {card['cores']} "
-        f"processes for that, its autoencoder takes {processors:.1f} s an epoch.",
-        f"All that the report trains, to its early stops and measured, without t-SNE, took {whole:.0f} s. Four "
-        f"workers at once made {len(search['trials'])} trials of the report's search in {search['seconds']:.0f} s; "
-        f"their {search['epochs']:,} epochs took {search['seconds'] / search['epochs']:.2f} s each, as long as "
-        "those of one training alone, which fills the card.",
-        _numbered(
-            "tab-x-losses-gpu",
-            "Does it train the same? Validation losses after five epochs on that GPU, in TF32, and on a processor, in "
-            "float32; mean and standard deviation of five seeds.",
-            ["Training", "GPU", "Processor"],
-            losses,
-        ),
-        f"Of the {of} losses on the GPU {inside} lie where the processor's seeds predict the next one at 95 %.",
-    )
+    return {
+        "gpu_card": card["name"],
+        "gpu_cores": str(card["cores"]),
+        "gpu_torch": f"PyTorch {about['versions']['torch']}, {about['finished'][:10]}",
+        "gpu_commit_epochs": commit({**about, "commit": record["commits"]["ways"]}, 8),
+        "gpu_commit": commit(about, 8),
+        "gpu_speeds": table(["Training", "Tutorial's way", "Ours", "Ratio", "Share"], speeds),
+        "gpu_decoded_by_all": f"{record['ways']['convolutional']['epoch_seconds']['workers']:.1f} s",
+        "gpu_whole": f"{whole:.0f} s",
+        "gpu_trials": f"{len(search['trials'])} trials of the report's search in {search['seconds']:.0f} s",
+        "gpu_epochs": f"{search['epochs']:,} epochs took {search['seconds'] / search['epochs']:.2f} s",
+        "gpu_losses": table(["Training", "GPU", "Processor"], losses),
+        "gpu_of": str(of),
+        "gpu_inside": str(inside),
+    }
 
 
-def growth(record: Mapping[str, Any]) -> str:
-    """What `benchmarks/growth.py` has measured, as Markdown: where, and by how much each cost has grown."""
+def growth(record: Mapping[str, Any]) -> dict[str, str]:
+    """What `benchmarks/growth.py` has measured: where, and by how much each cost has grown."""
     rows = []
     for part, names in _GROWING.items():
         first, last = record[part][0], record[part][-1]
         more = f"{first['count']:,} → {last['count']:,} {part}", f"{last['count'] / first['count']:.0f} ×"
         rows += [[what, *more, f"{last[name] / first[name]:.1f} ×"] for name, what in names.items()]
-    return _paragraphs(
-        f"{_measured(record['provenance'])}.",
-        _numbered(
-            "tab-x-growth",
-            "What grows, and how: the largest measurement over the smallest.",
-            ["What", "From → to", "Growth of that", "Growth of this"],
-            rows,
-        ),
-    )
+    header = ["What", "From → to", "Growth of that", "Growth of this"]
+    return {"growth_where": _where(record["provenance"]), "growth": table(header, rows)}
 
 
 _GROWING = {
@@ -166,18 +137,14 @@ _GROWING = {
 }
 
 
-def _measured(about: Mapping[str, Any]) -> str:
+def _read(benchmarks: Path, name: str) -> dict[str, Any]:
+    return json.loads((benchmarks / f"{name}.json").read_text())
+
+
+def _where(about: Mapping[str, Any]) -> str:
     hardware = f"{about['hardware']['processor']} with {about['hardware']['cores']} cores"
-    return f"Measured on {hardware} at commit {commit(about)}, {about['finished'][:10]}"
+    return f"{hardware} at commit {commit(about)}, {about['finished'][:10]}"
 
 
 def _spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.5f} ± {np.std(values, ddof=1):.5f}"
-
-
-def _numbered(name: str, caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return f"```{{table}} {caption}\n:name: {name}\n\n{table(header, rows)}```"
-
-
-def _paragraphs(*texts: str) -> str:
-    return "\n\n".join(texts) + "\n\n"

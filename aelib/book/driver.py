@@ -65,7 +65,7 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         for name, text in pages.build_facts(executions, same, doubt).items():
             (stage / "book" / f"_build_{name}.md").write_text(text)
         if "costs" in words.pages(root):
-            costs.write(root / "benchmarks", stage / "book")
+            costs.draw(root / "benchmarks", stage / "book" / "_figures")
         _describe(executions.values(), stage, doubt)
         return [*lines, _render(root, stage, output, profile)]
 
@@ -136,6 +136,8 @@ def _set(root: Path, stage: Path, notice: str, **settings: str) -> None:
     for name in config["sphinx"].pop("local_extensions", {}):  # which stops whoever renders without this
         config["sphinx"]["config"]["extensions"].remove(name)
     config["sphinx"]["config"] |= settings
+    if "costs" in words.pages(root):
+        config["parse"]["myst_substitutions"] = costs.said(root / "benchmarks")
     if notice:
         config.setdefault("html", {})["announcement"] = notice
     (stage / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
