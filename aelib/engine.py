@@ -20,7 +20,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 from papermill.translators import PythonTranslator
-from tqdm import tqdm
+from tqdm.contrib import DummyTqdmFile
 
 from aelib import words
 from aelib.progress import MEDIA_TYPE
@@ -41,16 +41,6 @@ class _Client(PapermillNotebookClient):
         return None
 
 
-class _Notes:
-    """The terminal, above papermill's bar."""
-
-    def write(self, text: str) -> None:
-        tqdm.write(text, sys.stderr, end="")
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
 class Raw(NBClientEngine):
     """Executes a notebook; progress and notes on the way are for the terminal."""
 
@@ -60,7 +50,7 @@ class Raw(NBClientEngine):
         del options["input_path"]
         options |= {"startup_timeout": options.pop("start_timeout"), "timeout": options.pop("execution_timeout", None)}
         if not options["log_output"]:
-            options["stderr_file"] = options.get("stderr_file") or _Notes()
+            options["stderr_file"] = options.get("stderr_file") or DummyTqdmFile(sys.stderr)  # above its bar
         # Without, a kernel warns of TCP, and says that it was interrupted.
         options.setdefault("extra_arguments", ["--log-level=CRITICAL"])
         # tqdm, which Optuna imports, would rather draw its bars with ipywidgets.

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 
@@ -51,7 +52,8 @@ def book(root: Path = HERE) -> Book:
                 counts[kind] += 1
                 name = {"fig": "Fig. {}", "tab": "Table {}", "eq": "({})"}[kind]
                 labels[label] = name.format(counts[kind]), page
-        titles[page] = next(iter(re.findall(r"^# (.+)$", "\n".join(_texts(root / "book", page)), re.M)), page)
+        texts = ["".join(cell["source"]) for cell in _cells(root / "book", page) if cell["cell_type"] == "markdown"]
+        titles[page] = next(iter(re.findall(r"^# (.+)$", "\n".join(texts), re.M)), page)
     cited, publications = _bibliography(root / "book" / "references.bib")
     return Book(titles, labels, cited, publications)
 
@@ -77,10 +79,6 @@ def _cells(folder: Path, page: str) -> list[dict[str, Any]]:
     return [{"cell_type": "markdown", "source": (folder / f"{page}.md").read_text(), "metadata": {}}]
 
 
-def _texts(folder: Path, page: str) -> list[str]:
-    return ["".join(cell["source"]) for cell in _cells(folder, page) if cell["cell_type"] == "markdown"]
-
-
 def _labels(folder: Path, page: str) -> Iterator[str]:
     """The labels of a page in its order; those of sections with their titles."""
     for cell in _cells(folder, page):
@@ -102,12 +100,12 @@ def _bibliography(path: Path) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {}
     from pybtex.database import parse_file
     from pybtex.plugin import find_plugin
+    from pybtex.richtext import Text
 
     entries, cited = parse_file(str(path)).entries, {}
     for key, entry in entries.items():
-        names = [
-            " ".join(map(_unbraced, person.prelast_names + person.last_names)) for person in entry.persons["author"]
-        ]
+        parts = [person.prelast_names + person.last_names for person in entry.persons["author"]]
+        names = [" ".join(str(Text.from_latex(part)) for part in each) for each in parts]
         who = " and ".join(names) if len(names) < 3 else f"{names[0]} *et al.*"
         cited[key] = f"{who}, {entry.fields['year']}"
     style, backend = find_plugin("pybtex.style.formatting", "plain")(), find_plugin("pybtex.backends", "markdown")()
@@ -115,17 +113,11 @@ def _bibliography(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     return cited, full
 
 
-def _unbraced(name: str) -> str:
-    from pybtex.richtext import Text
-
-    return str(Text.from_latex(name))
-
-
 ROLE = re.compile(r"\{([a-z]+(?::[a-z]+)?)\}`([^`]+)`")
 DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{(\w+)\} ?([^\n]*)\n((?::\w+:[^\n]*\n)*)(.*?)^\1 *$", re.M | re.S)
 
 
-def words(text: str, book: Book, *, here: str = "", glued: Mapping[str, str] | None = None) -> str:
+def words(text: str, book: Book, *, here: str = "", glued: Mapping[str, str] = MappingProxyType({})) -> str:
     """`text`, MyST, as Jupyter shows it.
 
     Args:
@@ -143,7 +135,10 @@ def words(text: str, book: Book, *, here: str = "", glued: Mapping[str, str] | N
         kind, content = found.groups()
         title, _, target = content.removesuffix(">").rpartition(" <") if content.endswith(">") else ("", "", content)
         if kind == "glue:text":
-            return _number(content, glued or {})
+            from myst_nb.core.variables import format_plain_text
+
+            name, _, form = content.partition(":")
+            return format_plain_text(glued[name], form or "s") if name in glued else "…"  # a cell has failed
         if kind in ("numref", "eq"):
             return called(content)
         if kind == "ref":
@@ -172,14 +167,6 @@ def words(text: str, book: Book, *, here: str = "", glued: Mapping[str, str] | N
         return found[0]
 
     return ROLE.sub(role, DIRECTIVE.sub(directive, text))
-
-
-def _number(content: str, glued: Mapping[str, str]) -> str:
-    """What `{glue:text}` makes of `content`: a name, and perhaps a format."""
-    from myst_nb.core.variables import format_plain_text
-
-    name, _, form = content.partition(":")
-    return format_plain_text(glued[name], form or "s") if name in glued else "…"  # a cell before it has failed
 
 
 def html(text: str) -> str:

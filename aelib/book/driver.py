@@ -91,7 +91,7 @@ def build_chapter(root: Path, name: str, parameters: dict[str, Any], *, notice: 
     with _alone_in(output):
         stage, doubt = folder / "stage", cache(experiments.doubt)
         _set(root, stage, notice, aelib_alone=f"book/{name}")
-        # The other pages are empty, but for what is referred to: so it has the numbers of the book here, too.
+        # The other pages hold what is referred to and nothing else: so it has the numbers of the book here, too.
         (stage / "book" / "_stand_in.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>')
         for other in words.pages(root):
             if other not in (name, "references"):

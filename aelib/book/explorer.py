@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,32 +33,25 @@ def write(folder: Path, *, profile: str) -> list[Run]:
     The same runs give the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = [experiments.obtain(name, profile=profile) for name in ("convolutional", "variational", "denoising")]
-    opened = [experiments.open_run(run) for run in runs[:2]]
-    images, labels = opened[0].images, opened[0].labels
+    runs = {name: experiments.obtain(name, profile=profile) for name in ("convolutional", "variational", "denoising")}
+    opened = {name: experiments.open_run(runs[name]) for name in ("convolutional", "variational")}
+    images, labels = opened["convolutional"].images, opened["convolutional"].labels
     chosen = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(10)])
-    for run, trained in zip(runs, opened, strict=False):
-        content = _networks(decoder=trained.model) | {"space": space(trained.codes, labels, chosen)}
-        _write_script(folder, run.config["experiment"], content | {"run": _name(run)})
-    denoiser = experiments.load_model(runs[2])
+    denoiser = experiments.load_model(runs["denoising"])
     assert isinstance(denoiser, SymmetricAutoencoder)
-    content = _networks(encoder=denoiser, decoder=denoiser)
-    _write_script(folder, runs[2].config["experiment"], content | {"run": _name(runs[2])})
+    scripts = {
+        name: _networks(each.model, decoder) | {"space": space(each.codes, labels, chosen)}
+        for name, each in opened.items()
+    }
+    scripts["denoising"] = _networks(denoiser, encoder, decoder)
+    for name, run in runs.items():
+        scripts[name]["run"] = f"{run.path.parent.name}/{run.path.name}"
     garments = {"classes": CLASSES, "colours": COLOURS, "labels": labels[chosen].tolist()}
-    _write_script(folder, "garments", garments | {"images": packed(images[chosen])})
-    return runs
-
-
-class NoLayer(Exception):
-    """A network has a layer that `book/_static/network.js` cannot compute."""
-
-
-def _networks(**models: SymmetricAutoencoder) -> dict[str, Any]:
-    """What the page needs to know of a model's `encoder` or `decoder`; or what is `missing`, if that is so."""
-    try:
-        return {part: {"encoder": encoder, "decoder": decoder}[part](model) for part, model in models.items()}
-    except NoLayer as error:
-        return {"missing": str(error)}
+    scripts["garments"] = garments | {"images": packed(images[chosen])}
+    for name, content in scripts.items():
+        text = json.dumps(content, separators=(",", ":"))
+        (folder / f"{name}.js").write_text(f"(window.aelibData ??= {{}}).{name} = {text};\n")
+    return [*runs.values()]
 
 
 def missing(folder: Path) -> dict[str, str]:
@@ -67,13 +61,16 @@ def missing(folder: Path) -> dict[str, str]:
     return {name: content["missing"] for name, content in contents.items() if "missing" in content}
 
 
-def _name(run: Run) -> str:
-    return f"{run.path.parent.name}/{run.path.name}"
+class NoLayer(Exception):
+    """A network has a layer that `book/_static/network.js` cannot compute."""
 
 
-def _write_script(folder: Path, name: str, content: dict[str, Any]) -> None:
-    text = json.dumps(content, separators=(",", ":"))
-    (folder / f"{name}.js").write_text(f"(window.aelibData ??= {{}}).{name} = {text};\n")
+def _networks(model: SymmetricAutoencoder, *parts: Callable[[SymmetricAutoencoder], Any]) -> dict[str, Any]:
+    """What the page needs to know of those parts of a model; or what is `missing`, if that is so."""
+    try:
+        return {part.__name__: part(model) for part in parts}
+    except NoLayer as error:
+        return {"missing": str(error)}
 
 
 def encoder(model: SymmetricAutoencoder) -> list[dict[str, Any]]:
