@@ -78,7 +78,7 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def _begin(threads: int) -> None:
     """What a process of its own begins with: its share of the cores; Ctrl-C is for the one that started it."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, asked() or threads))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

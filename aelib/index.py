@@ -16,8 +16,9 @@ from typing import Any
 from aelib import code, memory, runs
 from aelib.errors import AelibError, known
 
-DOUBTS = ".doubts.json"
-"""In a folder of runs: what a probe has said of runs of another code, since it takes a second each."""
+DOUBTS, DIFFERENCES = ".doubts.json", ".differences.json"
+"""In a folder of runs: what a probe has said of runs of another code, since it takes a second each; and in what runs of
+older versions differ from the defaults, since those take seconds to import."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,13 @@ def entries(folder: Path) -> list[Entry]:
             about[path] = _about(path)
         except (OSError, ValueError):
             print(f"aelib: run {path}: its files cannot be read: `aelib verify` says more", file=sys.stderr)
+    differences = _differences(folder, about)
     doubts = _doubts(folder, {path: provenance for path, (_, provenance, _) in about.items()})
     return [
         Entry(
             path.name,
             config.get("experiment", path.name.rpartition("-")[0]),
-            _differs(path, config, provenance),
+            differences[path],
             config.get("seed"),
             metrics,
             bool(config.get("summary")),
@@ -81,14 +83,25 @@ def _about(path: Path) -> _About:
     return *runs.about(path), json.loads(metrics.read_text()) if metrics.exists() else {}
 
 
-def _differs(path: Path, config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
-    if "differs" in provenance or "experiment" not in config:
-        return provenance.get("differs", {})
-    from aelib import experiments  # and with it PyTorch, which takes seconds to import
+def _differences(folder: Path, about: dict[Path, _About]) -> dict[Path, dict[str, Any]]:
+    """Of each run the parameters that differ; what runs of older versions do not say is found once for each code."""
+    found = {path: provenance.get("differs", {}) for path, (_, provenance, _) in about.items()}
+    older = {
+        path: f"{code.whole()} {runs.checksum(path)}"
+        for path, (config, provenance, _) in about.items()
+        if "differs" not in provenance and "experiment" in config
+    }
+    kept = memory.recall(folder / DIFFERENCES)
+    if {*older.values()} - kept.keys():
+        from aelib import experiments  # and with it PyTorch, which takes seconds to import
 
-    with contextlib.suppress(LookupError):  # no longer an experiment
-        return experiments.differences(config, path.parent.name)
-    return {}
+        kept = {}
+        for path, key in older.items():
+            kept[key] = {}
+            with contextlib.suppress(LookupError):  # no longer an experiment
+                kept[key] = experiments.differences(about[path][0], folder.name)
+        memory.remember(folder / DIFFERENCES, kept)
+    return found | {path: kept[key] for path, key in older.items()}
 
 
 def _doubts(folder: Path, provenances: dict[Path, dict[str, Any]]) -> dict[Path, str]:

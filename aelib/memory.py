@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 
-def recall(file: Path) -> dict[str, str]:
+def recall(file: Path) -> dict[str, Any]:
     """What is remembered in `file`, by key; nothing where it cannot be read."""
     try:
         kept = json.loads(file.read_text())
@@ -16,7 +17,7 @@ def recall(file: Path) -> dict[str, str]:
     return kept if isinstance(kept, dict) else {}
 
 
-def remember(file: Path, facts: dict[str, str]) -> None:
+def remember(file: Path, facts: dict[str, Any]) -> None:
     """Keep `facts` in `file`, in place of all others; a folder that cannot be written is asked again each time."""
     partial = file.with_name(f"{file.name}.partial")
     with contextlib.suppress(OSError):

@@ -43,8 +43,6 @@ EASIEST = 0.95
 shares of as many images, which are 1.3 percentage points at an accuracy of 0.9 and 10,000 images."""
 TIMED = ("book/about.html", "_sources/book/about.md", "searchindex.js")
 """Files of the book that say, or index, how long its making took."""
-
-
 VERIFIED = ".verified.json"
 """In a folder of runs: with what a run agreed, by a digest of all that this depends on."""
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 import torch
+from processes import WARM
 from test_training import digest, train
 from threadpoolctl import threadpool_info
 
@@ -186,3 +187,18 @@ def test_what_follows_a_training_has_as_many_threads():
         with cores.limited(1):
             assert most() == torch.get_num_threads() == 1
         assert most() == torch.get_num_threads() == 2
+
+
+def _begun_with(asked):
+    """In a process of its own: how many threads it has of a share of three."""
+    os.environ["OMP_NUM_THREADS"] = asked
+    cores._begin(3)
+    return torch.get_num_threads()
+
+
+def test_a_process_takes_its_share_of_the_cores_but_no_more_than_was_asked(monkeypatch):
+    monkeypatch.setattr(cores, "get_context", lambda _: WARM)
+    monkeypatch.setattr(cores, "available", lambda: 7)
+    assert [cores.share(workers) for workers in (1, 2, 3, 20)] == [7, 3, 2, 1]
+    with cores.processes(1) as pool:
+        assert [pool.submit(_begun_with, asked).result() for asked in ("", "2", "5")] == [3, 2, 3]

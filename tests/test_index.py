@@ -38,14 +38,18 @@ def test_the_table_says_in_what_runs_differ(folder, capsys):
     assert {each["seed"] for each in json.loads(capsys.readouterr().out)} == {0, 3}
 
 
-def test_a_run_of_an_older_version_is_compared_with_the_defaults(folder):
-    (path,) = (each for each in folder.glob("variational-*") if runs.about(each)[0]["seed"] == 3)
-    _, provenance = runs.about(path)
-    del provenance["differs"], provenance["code"]
-    (path / "provenance.json").write_text(json.dumps(provenance))
+def test_a_run_of_an_older_version_is_compared_with_the_defaults(folder, monkeypatch):
+    older(folder)
+    for _ in range(2):
+        (entry,) = (each for each in index.entries(folder) if each.seed == 3)
+        assert entry.differs == {"beta": 4.0}
+        assert entry.doubt == code.UNRECORDED
+    (folder / index.DIFFERENCES).write_text("{")
+    assert index.entries(folder)
+    monkeypatch.setattr(code, "whole", lambda: "another")
+    monkeypatch.setattr(experiments, "differences", lambda *_: {"beta": "another default"})
     (entry,) = (each for each in index.entries(folder) if each.seed == 3)
-    assert entry.differs == {"beta": 4.0}
-    assert entry.doubt == code.UNRECORDED
+    assert entry.differs == {"beta": "another default"}
 
 
 def test_stale_runs_are_probed_once(folder, monkeypatch):
@@ -87,8 +91,18 @@ def test_published_runs_are_deleted_only_when_that_is_said(folder, capsys):
     assert "holds no run" in capsys.readouterr().err
 
 
+def older(folder):
+    """Makes one of the runs one of an older version."""
+    (path,) = (each for each in folder.glob("variational-*") if runs.about(each)[0]["seed"] == 3)
+    _, provenance = runs.about(path)
+    del provenance["differs"], provenance["code"]
+    (path / "provenance.json").write_text(json.dumps(provenance))
+
+
 def test_a_look_at_the_runs_needs_no_pytorch(folder):
-    """Which takes longer to import than a hundred runs to read."""
+    """Which takes longer to import than a hundred runs to read; but the first at those of an older version."""
+    older(folder)
+    index.entries(folder)
     program = (
         "import sys; from aelib import cli; status = cli.main(['runs', '--profile', 'smoke'])\n"
         "print([name for name in ('torch', 'lightning_fabric', 'sklearn') if name in sys.modules], status)"

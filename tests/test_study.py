@@ -375,6 +375,7 @@ def test_of_a_trial_that_another_worker_has_a_want_of_memory_says_nothing(tmp_pa
         raise MemoryError
 
     monkeypatch.setattr(queue, "SILENCE", 0.5)
+    monkeypatch.setattr(queue, "PAUSE", 0.1)  # nobody else is there to take it over
     found = work_where_another_takes_trial_0(tmp_path, monkeypatch, exhausts)
     assert [each.state for each in found] == [TrialState.COMPLETE] * 4
 
@@ -421,8 +422,14 @@ def test_no_study_and_a_wrong_plan_are_named(tmp_path):
         study.obtain(Plan("smoke", folder=tmp_path), workers=0)
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """What is not there now will not be there in a second."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
 @pytest.mark.parametrize("url", ["no-such-dialect://host/name", "not a url", "sqlite:////no/such/folder/db.sqlite"])
-def test_a_storage_that_cannot_be_used_is_named(tmp_path, url):
+def test_a_storage_that_cannot_be_used_is_named(tmp_path, url, hasty):
     with pytest.raises(AelibError, match="the storage cannot be"):
         study.obtain(Plan("smoke", storage=url, folder=tmp_path))
 
@@ -651,7 +658,7 @@ def finished(undisturbed, tmp_path):
     return plan
 
 
-def test_beside_a_finished_study_a_storage_is_reached_all_the_same(finished, tmp_path, capsys):
+def test_beside_a_finished_study_a_storage_is_reached_all_the_same(finished, tmp_path, capsys, hasty):
     with pytest.raises(AelibError, match="the storage cannot be"):
         study.obtain(replace(finished, storage="postgresql+psycopg://aelib@127.0.0.1:9/no-server"))
     database = tmp_path / "study.sqlite"
@@ -663,7 +670,7 @@ def test_beside_a_finished_study_a_storage_is_reached_all_the_same(finished, tmp
     assert not database.exists()
 
 
-def test_the_status_is_of_the_storage_that_is_asked_for(finished, tmp_path, capsys):
+def test_the_status_is_of_the_storage_that_is_asked_for(finished, tmp_path, capsys, hasty):
     plan = replace(finished, storage=f"sqlite:///{tmp_path}/study.sqlite")
     assert study.status(plan).records == []
     assert f"there is no file {tmp_path}/study.sqlite: nobody has begun, or the address is another one" in (

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
@@ -88,9 +87,9 @@ class Plan:
         """How many."""
         return self.effort.trials
 
-    def pruner(self) -> MedianPruner:
+    def pruner(self) -> optuna.pruners.MedianPruner:
         """The report's."""
-        return MedianPruner(**MEDIAN)
+        return optuna.pruners.MedianPruner(**MEDIAN)
 
     def sampler(self) -> Sampler:
         """The report's TPE: random in the first half of the trials."""

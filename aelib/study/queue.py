@@ -8,7 +8,6 @@ from contextlib import suppress
 import optuna
 from filelock import FileLock, Timeout
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from aelib.study.plan import Plan
@@ -27,7 +26,7 @@ class Lost(Exception):
     """Another worker took this trial for abandoned, and has it now; or another program has ended it."""
 
 
-def claim(plan: Plan, storage: BaseStorage) -> tuple[optuna.Study, Trial, FileLock] | None:
+def claim(plan: Plan, storage: optuna.storages.BaseStorage) -> tuple[optuna.Study, Trial, FileLock] | None:
     """A trial to work on, which is `plan.here`'s until the lock is released; None when all are finished.
 
     Trials whose worker has died come first, so that a worker that was killed goes on where it was.

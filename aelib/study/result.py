@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from aelib import code, epochs, probe, runs
@@ -74,7 +73,7 @@ class Search:
         return best
 
     @property
-    def distributions(self) -> dict[str, BaseDistribution]:
+    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
         """The space, by parameter."""
         return self.best.distributions
 
@@ -181,14 +180,6 @@ class Status:
         """The trial that reached the lowest validation loss, if one is complete."""
         return best_of(self.records)
 
-    @property
-    def seconds_left(self) -> float | None:
-        """An estimate: what is left takes as long, on average, as what is done; None before anything is."""
-        spent = [each.user_attrs["seconds"] for each in self.records if "seconds" in each.user_attrs]
-        running = self.count(TrialState.RUNNING)
-        left = self.asked - len(self.records) + running
-        return float(np.mean(spent)) * left / max(1, running - len(self.idle)) if spent else None
-
 
 def status(plan: Plan) -> Status:
     """How the study stands, now, in the storage that is asked for; in results, a finished one comes first."""
@@ -209,8 +200,8 @@ def status(plan: Plan) -> Status:
 def describe(status: Status) -> list[str]:
     """`status` in a few lines."""
     done = ", ".join(f"{status.count(state)} {word}" for state, word in STATES.items())
-    left = max(0, status.asked - len(status.records))
-    lines = [f"{status.asked} trials: {done}, {status.count(TrialState.RUNNING)} running, {left} to come"]
+    running, left = status.count(TrialState.RUNNING), max(0, status.asked - len(status.records))
+    lines = [f"{status.asked} trials: {done}, {running} running, {left} to come"]
     for trial in status.records:
         if trial.state == TrialState.RUNNING:
             losses = trial.intermediate_values.values()
@@ -223,6 +214,8 @@ def describe(status: Status) -> list[str]:
     if status.best:
         params = ", ".join(f"{name} {value}" for name, value in status.best.params.items())
         lines.append(f"best: {status.best.value:.5f}, trial {status.best.number} ({params})")
-    if status.seconds_left and not status.finished:
-        lines.append(f"about {status.seconds_left / 60:.0f} min left")
+    spent = [each.user_attrs["seconds"] for each in status.records if "seconds" in each.user_attrs]
+    if spent and not status.finished:  # what is left takes as long, on average, as what is done
+        minutes = np.mean(spent) / 60 * (running + left) / max(1, running - len(status.idle))
+        lines.append(f"about {minutes:.0f} min left")
     return lines

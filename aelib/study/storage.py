@@ -12,7 +12,6 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import make_url
@@ -88,7 +87,7 @@ def unreachable_explained() -> Iterator[None]:
     """Turns what a database says when it goes away into one line."""
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError) as error:
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         cause = error.__cause__ or error
         raise AelibError(
             f"the storage cannot be reached any more: {str(cause).splitlines()[0]}; trials that are done are kept, "

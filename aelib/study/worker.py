@@ -39,10 +39,8 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
             _publish(plan)
     elif plan.storage is not None:
         storage.existing(plan)  # or the line that says why it cannot be used
-        say(
-            f"the study is finished, in {plan.path}: the storage has nothing to add; to search again, "
-            "choose another --seed, or another folder in AELIB_RESULTS"
-        )
+        again = "to search again, choose another --seed, or another folder in AELIB_RESULTS"
+        say(f"the study is finished, in {plan.path}: the storage has nothing to add; {again}")
     search = result.load(plan)
     why = result.doubt(search.path)
     again = f"; again: `{result.command(search.path)}`" if why == code.STALE else ""
