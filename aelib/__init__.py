@@ -1,3 +1,26 @@
-"""Autoencoders on FashionMNIST: models, data, training, experiments and figures of a 2022 report, reproduced."""
+"""Autoencoders on FashionMNIST: models, data, training, experiments and figures of a 2022 report, reproduced.
+
+`obtain` gives a run, trained if it is not there, and `sweep` many; `open_run` an autoencoder with its images and codes,
+`load_model` any model; `EXPERIMENTS` says what there is.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aelib.experiments import EXPERIMENTS, load_model, obtain, open_run
+    from aelib.sweeps import sweep
 
 __version__ = "0.1.0"
+__all__ = ["EXPERIMENTS", "load_model", "obtain", "open_run", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    # When it is asked for: PyTorch takes seconds to import, and `aelib --help` needs none of it.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("aelib.sweeps" if name == "sweep" else "aelib.experiments"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,6 +24,7 @@ from tqdm.contrib import DummyTqdmFile
 
 from aelib import words
 from aelib.progress import MEDIA_TYPE
+from aelib.provenance import record_of_this_process
 
 RAW = "aelib"
 """The engine that leaves the notebook as the book needs it."""
@@ -179,9 +180,9 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
     if parameters is None:
         return None
     from aelib import experiments, profiles, runs  # and with them PyTorch
-    from aelib.origin import commit, origin, papermill
+    from aelib.credits import commit, origin, papermill
 
-    executed, now = notebook.metadata.papermill, runs.provenance()
+    executed, now = notebook.metadata.papermill, record_of_this_process()
     given = executed.get("parameters", {})
     rows = ["| Parameter | Value | Meaning |", "| :-- | :-- | :-- |"]
     for each in PythonTranslator.inspect(parameters):

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from aelib import compilation, runs
+from aelib import compilation
 from aelib.errors import AelibError, known
+from aelib.provenance import precision_of
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _on_the_processor(steps: int, precision: str | None = None) -> Engine:
 
 def same_engine(kept: Mapping[str, Any]) -> Engine | None:
     """The engine that a run has `kept`, where this machine has it; None where it has not."""
-    choose, precision = (_on_the_processor if kept["device"] == "cpu" else choose_engine), runs.precision(kept)
+    choose, precision = (_on_the_processor if kept["device"] == "cpu" else choose_engine), precision_of(kept)
     try:
         here = choose(COMPILE_FROM_STEPS, precision)
     except AelibError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -57,3 +59,32 @@ def a_seed(value: object) -> None:
     """Refuse `value` if it is no seed."""
     if not (is_int(value) and 0 <= value < 2**32):
         raise AelibError(f"seed must be a whole number in [0, 2³²), not {value!r}")
+
+
+_UNWRITABLE = {errno.ENOSPC, errno.EEXIST, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def unwritable_explained(folder: Path, otherwise: str = "name another folder in AELIB_RESULTS") -> Iterator[None]:
+    """Turns the system's refusal to write in `folder` into a line that says what to do: make room, or `otherwise`.
+
+    Raises:
+        AelibError: something in `folder` could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _UNLOCKABLE:
+            raise AelibError(
+                f"nothing can be locked in {folder} ({error.strerror}), as on some disks of a network: {otherwise}, "
+                "on a disk of this machine; what is done is kept"
+            ) from error
+        # A file elsewhere, a compiler's for instance, is not ours to explain.
+        ours = error.filename is None or Path(str(error.filename)).is_relative_to(folder)
+        if error.errno not in _UNWRITABLE or not ours:
+            raise
+        raise AelibError(
+            f"{error.filename or folder} cannot be written ({error.strerror}): "
+            f"make room, or {otherwise}; what is done is kept"
+        ) from error

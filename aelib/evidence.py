@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from aelib import experiments, metrics
 from aelib.errors import AelibError
 from aelib.evaluate import evaluate
-from aelib.runs import Run, precision
+from aelib.provenance import precision_of
+from aelib.runs import Run
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "AE": ("convolutional", {}),
@@ -141,7 +142,7 @@ def _ratio(seeds: Seeds, of: Callable[[Run], float]) -> np.ndarray:
 
 def _machine(run: Run) -> tuple[Any, ...]:
     engine = run.provenance["engine"]
-    return run.provenance["hardware"], engine["device"], precision(engine)
+    return run.provenance["hardware"], engine["device"], precision_of(engine)
 
 
 def _seconds(run: Run) -> float:

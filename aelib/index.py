@@ -15,6 +15,7 @@ from typing import Any
 
 from aelib import code, memory, runs
 from aelib.errors import AelibError, known
+from aelib.provenance import ANOTHER
 
 DOUBTS, DIFFERENCES = ".doubts.json", ".differences.json"
 """In a folder of runs: what a probe has said of runs of another code, since it takes a second each; and in what runs of
@@ -180,7 +181,7 @@ def _tracked(path: Path) -> bool:
     if not any((folder / ".git").exists() for folder in path.absolute().parents):
         return False
     command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", str(path.absolute() / "config.json")]
-    own = {name: value for name, value in os.environ.items() if name not in runs.ANOTHER}
+    own = {name: value for name, value in os.environ.items() if name not in ANOTHER}
     try:
         return subprocess.run(command, env=own, capture_output=True).returncode != 1  # which is its "no"
     except OSError:

@@ -12,29 +12,22 @@
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
-import platform
-import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from aelib.errors import AelibError, at_home
+from aelib.errors import AelibError, at_home, unwritable_explained
 
 if TYPE_CHECKING:
     from torch import Tensor  # which takes seconds to import, and a look at the runs needs none of it
@@ -123,14 +116,14 @@ def run_path(folder: Path, experiment: str, config: dict[str, Any]) -> Path:
     return folder / f"{experiment}-{fingerprint(config)[:8]}"
 
 
-def options(profile: str, seed: int, provenance: Mapping[str, Any] | None = None) -> str:
+def command_options(profile: str, seed: int, provenance: Mapping[str, Any] | None = None) -> str:
     """What a command of `aelib` needs for runs of these, as text to append; nothing for its defaults."""
     dataset = (provenance or {}).get("dataset")
     images = f" --dataset {shlex.quote(dataset)}" if dataset else ""
     return (f" --profile {profile}" if profile != "report" else "") + images + (f" --seed {seed}" if seed else "")
 
 
-def settings(differs: Mapping[str, Any]) -> str:
+def command_settings(differs: Mapping[str, Any]) -> str:
     """What `aelib train` needs for a run with these parameters, as text to append."""
 
     def value(given: Any) -> Any:  # `--set` takes a tuple for one value
@@ -277,35 +270,6 @@ def _read_checksums(path: Path) -> dict[str, str]:
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-_UNWRITABLE = {errno.ENOSPC, errno.EEXIST, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
-_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-
-
-@contextmanager
-def unwritable_explained(folder: Path, otherwise: str = "name another folder in AELIB_RESULTS") -> Iterator[None]:
-    """Turns the system's refusal to write in `folder` into a line that says what to do: make room, or `otherwise`.
-
-    Raises:
-        AelibError: something in `folder` could not be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _UNLOCKABLE:
-            raise AelibError(
-                f"nothing can be locked in {folder} ({error.strerror}), as on some disks of a network: {otherwise}, "
-                "on a disk of this machine; what is done is kept"
-            ) from error
-        # A file elsewhere, a compiler's for instance, is not ours to explain.
-        ours = error.filename is None or Path(str(error.filename)).is_relative_to(folder)
-        if error.errno not in _UNWRITABLE or not ours:
-            raise
-        raise AelibError(
-            f"{error.filename or folder} cannot be written ({error.strerror}): "
-            f"make room, or {otherwise}; what is done is kept"
-        ) from error
-
-
 @contextmanager
 def _workspace(path: Path, kind: str) -> Iterator[Path]:
     """A folder to work in, for one process at a time; another one for each `kind` of work."""
@@ -376,66 +340,3 @@ def _from_csv(text: str) -> list[dict[str, float]]:
         {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
         for row in csv.DictReader(io.StringIO(text))
     ]
-
-
-def provenance() -> dict[str, Any]:
-    """Repository on GitHub, commit, versions, hardware and date of the present process, as JSON values."""
-    origin = re.search(
-        r"(?:@|//)github\.com[:/]([\w.-]+/[\w.-]+?)(\.git)?/?$", _git("remote", "get-url", "origin") or ""
-    )
-    packages = ("torch", "pytorch-lightning", "numpy", "scikit-learn")
-    return {
-        "repository": f"https://github.com/{origin[1]}" if origin else None,
-        **commit(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in packages},
-        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
-    }
-
-
-def precision(engine: Mapping[str, Any]) -> str:
-    """Of the training steps of a run, of the `engine` in its provenance; an older version kept whether it was bf16."""
-    return engine.get("precision") or ("bf16" if engine.get("bf16") else "float32")
-
-
-def commit() -> dict[str, Any]:
-    """The commit that is checked out, and whether `aelib` differs from it; to be asked before work that takes long."""
-    changes, head = _git("status", "--porcelain", "--", "aelib"), _git("rev-parse", "HEAD", said=True)
-    return {"commit": head, "uncommitted_changes": None if changes is None else bool(changes)}
-
-
-ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
-"""What git sets, in a hook for instance, to mean one repository, which need not be this one."""
-
-
-def _git(*command: str, said: bool = False) -> str | None:
-    """What git answers about the checkout; None where it does not, with a line that says why if it is to be `said`."""
-    if not (ROOT / ".git").exists():
-        return None  # installed, perhaps inside another project's repository
-    # Where the repository is broken, the one that it lies in is not meant.
-    environment = {name: value for name, value in os.environ.items() if name not in ANOTHER}
-    environment |= {"GIT_CEILING_DIRECTORIES": str(ROOT.parent), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    run = ["git", *command]
-    try:
-        answer = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        if said:
-            why = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
-            mend = f"; if you trust it: git config --global --add safe.directory {ROOT}" if "dubious" in why else ""
-            _say_once(f"aelib: the commit is not recorded, for git does not tell it ({why}){mend}")
-        return None
-    return answer.stdout.strip()
-
-
-@cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -30,6 +30,7 @@ from aelib import data, engines, experiments, latent, lightning, runs, study, tr
 from aelib.data import GarmentLoaders
 from aelib.models import SymmetricAutoencoder, features_of
 from aelib.profiles import PROFILES
+from aelib.provenance import record_of_this_process
 from aelib.training import Engine
 
 BATCH = 256
@@ -363,7 +364,7 @@ def main() -> None:
     card = {"name": device.name, "memory_bytes": device.total_memory, "processors": device.multi_processor_count}
     card |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "cores": os.cpu_count()}
     record: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {"commits": {}}
-    record |= {"provenance": runs.provenance(), "card": card, "engine": asdict(engines.choose_engine(1))}
+    record |= {"provenance": record_of_this_process(), "card": card, "engine": asdict(engines.choose_engine(1))}
     print(record["card"], record["provenance"]["versions"], flush=True)
     for name in options.parts or PARTS:
         if time.perf_counter() - began > options.seconds:

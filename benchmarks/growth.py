@@ -27,8 +27,9 @@ import torch
 from optuna.trial import FixedTrial, FrozenTrial, create_trial
 from way import SPLIT, ask, garments, spawn, told
 
-from aelib import engines, experiments, latent, runs, study, training
+from aelib import engines, experiments, latent, study, training
 from aelib.data import GarmentLoaders, SplitConfig
+from aelib.provenance import commit_checked_out, record_of_this_process
 from aelib.study import queue, storage
 from aelib.study.plan import Sampler
 
@@ -164,7 +165,7 @@ def main() -> None:
         print(json.dumps(measure(int(options.only[1]))))
         return
     found: dict[str, object] = {}
-    commit = runs.commit()  # that which is measured, whatever is committed since
+    commit = commit_checked_out()  # that which is measured, whatever is committed since
     for part, (_, sizes) in PARTS.items():
         found[part] = rows = []
         for size in sizes:
@@ -172,7 +173,7 @@ def main() -> None:
             rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
             print(part, " ".join(f"{name} {value:,.6g}" for name, value in rows[-1].items()), flush=True)
             if options.json:
-                found["provenance"] = runs.provenance() | commit
+                found["provenance"] = record_of_this_process() | commit
                 options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from aelib import data, engines, experiments, runs, training
+from aelib import data, engines, experiments, training
 from aelib.data import GarmentLoaders
 from aelib.experiments.registry import split_of
 from aelib.profiles import PROFILES
+from aelib.provenance import record_of_this_process
 
 EPOCHS = 5
 SEEDS = range(5)
@@ -59,7 +60,7 @@ def main(path: Path) -> None:
     record = json.loads(path.read_text()) if path.exists() else {"losses": {}}
     for way, seed in missing(record["losses"]):
         rows = losses(way, seed, "float32")
-        record |= {"provenance": runs.provenance(), "engine": asdict(engines.choose_engine(1, "float32"))}
+        record |= {"provenance": record_of_this_process(), "engine": asdict(engines.choose_engine(1, "float32"))}
         record["losses"].setdefault(way, {})[str(seed)] = rows
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(f"{way}, seed {seed}: {rows[-1]['validation_loss']:.5f}", flush=True)

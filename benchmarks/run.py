@@ -31,6 +31,7 @@ from way import SPLIT, Plain, ask, corruption, flops, garments, spawn, told
 from aelib import book, experiments, latent, runs
 from aelib.corruption import Corruption
 from aelib.data import GarmentLoaders, SplitConfig
+from aelib.provenance import commit_checked_out, record_of_this_process
 from aelib.training import choose_engine
 
 MODELS = ("convolutional", "denoising", "variational", "cnn", "transfer")
@@ -90,7 +91,7 @@ def main() -> int:
         raise SystemExit("This measures a processor: hide the GPU with CUDA_VISIBLE_DEVICES= first.")
     os.environ["AELIB_NOTHING_NEW"] = "1"  # the runs whose epochs are counted are there, or named
     turns, seeds = 3, 1 if options.quick else 3
-    commit = runs.commit()  # that which is measured, whatever is committed since
+    commit = commit_checked_out()  # that which is measured, whatever is committed since
     engine = choose_engine(10**6)
     ceilings = {"float32": matrix_product(torch.float32)}
     if engine.precision == "bf16":  # without instructions for it one product takes a minute
@@ -115,7 +116,7 @@ def main() -> int:
             print(row, flush=True)
         if options.json:  # after each, so that what was measured is not lost
             about = {
-                "provenance": runs.provenance() | commit,
+                "provenance": record_of_this_process() | commit,
                 "engine": asdict(engine),
                 "ceilings": ceilings,
                 "rows": [asdict(row) for row in rows],
@@ -124,7 +125,7 @@ def main() -> int:
     if not options.against:
         return 0
     recorded = json.loads(options.against.read_text())
-    return compare(rows, recorded, hardware=runs.provenance()["hardware"], engine=asdict(engine))
+    return compare(rows, recorded, hardware=record_of_this_process()["hardware"], engine=asdict(engine))
 
 
 def compare(rows: list[Row], recorded: dict, *, hardware: dict, engine: dict) -> int:

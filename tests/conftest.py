@@ -19,6 +19,7 @@ from processes import PATIENCE, Program
 
 from aelib import data, profiles, runs
 from aelib.data import GarmentLoaders, SplitConfig, fashion_mnist, synthetic
+from aelib.provenance import record_of_this_process
 from aelib.runs import Contents
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -255,7 +256,7 @@ def make_book(folder: Path) -> Path:
 
 def some_provenance():
     """Of a run that was not trained."""
-    return runs.provenance() | {"engine": {"device": "cpu"}, "training_seconds": 1.0}
+    return record_of_this_process() | {"engine": {"device": "cpu"}, "training_seconds": 1.0}
 
 
 def write(root, cells, name="chapter"):

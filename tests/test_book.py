@@ -15,7 +15,7 @@ from conftest import ROOT, some_provenance, write
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from processes import PATIENCE
 
-from aelib import book, code, profiles, runs, verify
+from aelib import book, code, profiles, provenance, runs, verify
 from aelib.book import chapter, costs, driver, pages
 from aelib.book.check import check
 from aelib.errors import AelibError
@@ -120,10 +120,10 @@ def test_two_chapters_are_executed_at_once_and_each_knows_its_own_runs(small_boo
 
 
 def test_a_book_from_a_clone_of_github_starts_elsewhere_at_its_commit(built_book, monkeypatch):
-    git = runs._git
+    git = provenance._git
     remote = "git@github.com:someone/some.name.git"
     monkeypatch.setattr(
-        runs, "_git", lambda *command, **said: remote if command[0] == "remote" else git(*command, **said)
+        provenance, "_git", lambda *command, **said: remote if command[0] == "remote" else git(*command, **said)
     )
     assert build(built_book) == ["skipped: nothing changed", "rendered"]
     commit = git("rev-parse", "HEAD")

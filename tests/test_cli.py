@@ -89,7 +89,7 @@ def test_stopped_while_python_cannot_be_it_stops_all_the_same(number, status, py
         "def lose_one(options):\n"
         "    Last()\n"
         "    time.sleep(20)\n"
-        "cli._study = lose_one\n"
+        "cli.commands.do_study = lose_one\n"
         "sys.exit(cli.main(['study']))"
     )
     process = python(program)
@@ -99,7 +99,7 @@ def test_stopped_while_python_cannot_be_it_stops_all_the_same(number, status, py
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault():
-    program = "import sys; from aelib import cli; cli._data = lambda _: print('a line\\n' * 100_000)\n"
+    program = "import sys; from aelib import cli; cli.commands.do_data = lambda _: print('a line\\n' * 100_000)\n"
     program += "sys.exit(cli.main(['data']))"
     shell = f'set -o pipefail; {sys.executable} -c "$PROGRAM" | head -1'
     done = subprocess.run(["bash", "-c", shell], env=os.environ | {"PROGRAM": program}, capture_output=True, text=True)
@@ -111,6 +111,6 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
 def test_letters_that_the_terminal_does_not_have(monkeypatch):
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(cli, "_data", lambda _: print("β is 2, ±1"))
+    monkeypatch.setattr(cli.commands, "do_data", lambda _: print("β is 2, ±1"))
     assert cli.main(["data"]) == 0
     assert terminal.buffer.getvalue() == "? is 2, ±1\n".encode("latin-1")

@@ -27,7 +27,7 @@ from aelib import (
 )
 from aelib.data import batches
 from aelib.experiments import making, origin
-from aelib.models import AutoencoderConfig, BaselineCNN, SymmetricAutoencoder, layers
+from aelib.models import AutoencoderConfig, BaselineCNN, SymmetricAutoencoder, kernels, layers
 from aelib.models.denoising import DenoisingConfig
 
 SMALL = {"channels": (4, 4, 8), "linear_units": 16, "latent_dim": 4}
@@ -76,8 +76,8 @@ def _slope(patch):
 
 
 def _dropout(patch):
-    begin = layers.DroppingLeakyReLU.__init__
-    patch.setattr(layers.DroppingLeakyReLU, "__init__", lambda self, dropout: begin(self, 1.2 * dropout))
+    begin = kernels.DroppingLeakyReLU.__init__
+    patch.setattr(kernels.DroppingLeakyReLU, "__init__", lambda self, dropout: begin(self, 1.2 * dropout))
 
 
 def _kernel(patch):
@@ -85,7 +85,7 @@ def _kernel(patch):
 
     def smaller(self, config=None):
         begin(self, config)
-        self.layers[6] = layers.without_bias_gradient(layers.QuickConv2d(64, 32, 5, 1, 2))
+        self.layers[6] = layers.without_bias_gradient(kernels.QuickConv2d(64, 32, 5, 1, 2))
 
     patch.setattr(BaselineCNN, "__init__", smaller)
 

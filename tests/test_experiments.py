@@ -99,7 +99,7 @@ def test_the_commit_is_that_of_the_code_which_trained_it(all_tiny, tmp_path, mon
         commit = "after"
         return fit(*arguments, **options)
 
-    monkeypatch.setattr(runs, "_git", lambda *command, **_: commit)
+    monkeypatch.setattr("aelib.provenance._git", lambda *command, **_: commit)
     monkeypatch.setattr(training, "fit", committed_meanwhile)
     run = experiments.obtain("convolutional", profile="smoke", summary=True, max_epochs=1, folder=tmp_path)
     assert run.provenance["commit"] == "before"

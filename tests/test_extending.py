@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from aelib import cli, evaluate, experiments, figures, runs, sweep, tables, verify
+from aelib import cli, evaluate, experiments, figures, runs, sweeps, tables, verify
 from aelib.data import own
 from aelib.errors import AelibError
 from aelib.experiments import AutoencoderExperiment, Experiment
@@ -139,7 +139,7 @@ def test_a_model_of_another_ones_codes_is_an_entry(second, tmp_path):
 
 
 def test_the_source_of_a_run_is_part_of_a_sweep(second, tmp_path):
-    rows = sweep.sweep("second", profile="smoke", **{"source.latent_dim": [3, 5], "source": "variational"})
+    rows = sweeps.sweep("second", profile="smoke", **{"source.latent_dim": [3, 5], "source": "variational"})
     assert [runs.load(row.path).config["model"]["codes"] for row in rows] == [3, 5]
     assert [row.parameters for row in rows] == [{"source.latent_dim": 3}, {"source.latent_dim": 5}]
     assert cli.main(["train", "second", "--profile", "smoke", "--set", "source.latent_dim=3"]) == 0

@@ -51,6 +51,7 @@ from aelib import (
 )
 from aelib.data import SplitConfig, fashion_mnist, synthetic
 from aelib.errors import AelibError
+from aelib.provenance import commit_checked_out, record_of_this_process
 
 pytestmark = pytest.mark.faults
 TIMES = int(os.environ.get("AELIB_FAULTS", 1))
@@ -66,7 +67,7 @@ def table(request):
     chosen = config.option.keyword or any("::" in argument for argument in config.args)
     whole = not (session.testsfailed or chosen or "PYTEST_XDIST_WORKER" in os.environ)
     if "AELIB_FAULTS" in os.environ and whole:
-        about = runs.provenance()
+        about = record_of_this_process()
         commit = f"`{about['commit']}`" + (", with changes" if about["uncommitted_changes"] else "")
         lines = [f"At commit {commit}, on {about['finished'][:10]}, {about['hardware']['processor']}:", ""]
         lines += ["| Fault | Tried | Times | Outcome |", "| --- | --- | ---: | --- |"]
@@ -1071,13 +1072,13 @@ def test_a_machine_that_refuses_something_else(python, tmp_path):
         "b'\\xe2'.decode('ascii')": "set PYTHONUTF8=1",
     }
     for refusal, words in refusals.items():
-        before = f"import errno, os\ndef refuses(*_):\n    {refusal}\ncli._data = refuses"
+        before = f"import errno, os\ndef refuses(*_):\n    {refusal}\ncli.commands.do_data = refuses"
         process = python(program("data", before=before))
         _, errors = process.communicate()
         assert process.returncode == 1, errors
         assert words in one_line(errors)
-    odd = "import io\n"
-    odd += "sys.stdout = io.TextIOWrapper(open(1, 'wb', closefd=False), 'ascii')\ncli._data = lambda _: print('2 × 2')"
+    odd = "import io\nsys.stdout = io.TextIOWrapper(open(1, 'wb', closefd=False), 'ascii')\n"
+    odd += "cli.commands.do_data = lambda _: print('2 × 2')"
     process = python(program("data", before=odd))
     output, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
@@ -1102,18 +1103,18 @@ def test_git_of_somebody_else(tmp_path, monkeypatch, capfd):
     with monkeypatch.context() as hook:  # of the other repository
         hook.setenv("GIT_DIR", str(tmp_path / "other/.git"))
         hook.setenv("GIT_INDEX_FILE", str(tmp_path / "other/.git/index"))
-        assert runs.commit() == {"commit": commits[0], "uncommitted_changes": False}
+        assert commit_checked_out() == {"commit": commits[0], "uncommitted_changes": False}
     assert capfd.readouterr().err == ""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to try it
     for _ in range(2):
-        assert runs.commit() == {"commit": None, "uncommitted_changes": None}
+        assert commit_checked_out() == {"commit": None, "uncommitted_changes": None}
     said = one_line(capfd.readouterr().err)
     assert said.startswith("aelib: the commit is not recorded, for git does not tell it (fatal: detected dubious owner")
     assert said.endswith(f"git config --global --add safe.directory {tmp_path / 'ours'}")
     monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
     (tmp_path / "other/nested/.git").mkdir(parents=True)
     monkeypatch.setattr(runs, "ROOT", tmp_path / "other/nested")  # a broken one does not take its parent's
-    assert runs.commit()["commit"] is None
+    assert commit_checked_out()["commit"] is None
     outcome = "its own commit, or none, which is said"
     tried("Git of somebody else", "a hook's `GIT_DIR`, another owner, a broken repository in another", 3, outcome)
 

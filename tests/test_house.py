@@ -10,11 +10,14 @@ from collections import Counter
 from importlib.metadata import requires, version
 from pathlib import Path
 
+import pytest
 import yaml
 from conftest import ROOT
 from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import aelib
 
 
 def test_imports_go_down():
@@ -172,3 +175,21 @@ def test_git_changes_no_byte(tmp_path):
         subprocess.run([*git, *command], cwd=tmp_path / "here", check=True)
     subprocess.run([*git, "clone", "-q", tmp_path / "here", tmp_path / "there"], check=True)
     assert {name: (tmp_path / "there" / name).read_bytes() for name in content} == content
+
+
+def test_the_package_has_a_face():
+    """What it offers is seen without PyTorch, and is what it says."""
+    program = (
+        "import sys, aelib; print(*dir(aelib), 'torch' in sys.modules, aelib.obtain.__module__, aelib.sweep.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    *names, early, where, sweep = done.stdout.split()
+    assert {"obtain", "sweep", "open_run", "load_model", "EXPERIMENTS"} <= {*names}
+    assert (early, where, sweep) == ("False", "aelib.experiments.making", "sweep")
+    with pytest.raises(AttributeError, match="no attribute 'obtian'"):
+        aelib.obtian  # noqa: B018
+
+
+def test_no_module_is_too_long_to_read_at_a_sitting():
+    long = {path.name for path in (ROOT / "aelib").rglob("*.py") if len(path.read_text().splitlines()) > 350}
+    assert long == {"figures.py"}

@@ -6,8 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aelib.errors import AelibError
-from aelib.models import AutoencoderConfig, SymmetricAutoencoder
-from aelib.models import layers as of_models
+from aelib.models import AutoencoderConfig, SymmetricAutoencoder, kernels
 from aelib.models.layers import (
     Conv,
     QuickConv2d,
@@ -92,7 +91,7 @@ def test_as_products_convolutions_are_those_of_pytorch(conv, size, channels):
         layer.double()
         images = torch.randn(3, layer.in_channels, height, height, dtype=torch.double, requires_grad=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(of_models, "_by_products", lambda _: True)
+            patch.setattr(kernels, "_by_products", lambda _: True)
             found = layer(images)
         expected = theirs.forward(layer, images)
         torch.testing.assert_close(found, expected)
@@ -158,7 +157,7 @@ def test_instance_norm_by_rows_is_instance_norm():
     """What a GPU computes in its place: the same output, and the same gradient."""
     for x in (torch.randn(3, 5, 7, 6), 1e-4 * torch.randn(3, 5, 7, 6) + 1):  # where the variance is far below eps, too
         x, weights = x.double().requires_grad_(), torch.randn(3, 5, 7, 6).double()
-        found, expected = of_models._by_rows(x, 1e-5), torch.nn.functional.instance_norm(x, eps=1e-5)
+        found, expected = kernels._by_rows(x, 1e-5), torch.nn.functional.instance_norm(x, eps=1e-5)
         torch.testing.assert_close(found, expected)
         gradients = [torch.autograd.grad((each * weights).sum(), x) for each in (found, expected)]
         torch.testing.assert_close(*gradients)

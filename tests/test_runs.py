@@ -13,6 +13,7 @@ from processes import PATIENCE
 
 from aelib import runs
 from aelib.errors import AelibError
+from aelib.provenance import commit_checked_out, record_of_this_process
 from aelib.runs import Contents
 
 CONFIG = {"experiment": "test", "seed": 1, "list": [1, 2.5, "x"]}
@@ -25,7 +26,7 @@ def contents(value: float = 1.0) -> Contents:
         history=[{"epoch": 1, "validation_loss": 0.1}, {"epoch": 2, "validation_loss": 1 / 3}],
         metrics={"test_loss": value},
         arrays={"a": torch.arange(4, dtype=torch.uint8)},
-        provenance=runs.provenance(),
+        provenance=record_of_this_process(),
     )
 
 
@@ -169,7 +170,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(path):
 
 
 def test_the_provenance_says_where_it_was_made():
-    about = runs.provenance()
+    about = record_of_this_process()
     assert about["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert about["hardware"]["cores"] == os.cpu_count()
     json.dumps(about)
@@ -190,7 +191,7 @@ def test_the_provenance_says_where_the_project_is_on_github(tmp_path, monkeypatc
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     if remote:
         subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", remote], check=True)
-    assert runs.provenance()["repository"] == repository
+    assert record_of_this_process()["repository"] == repository
 
 
 def test_weights_are_plain_tensors(path):
@@ -219,8 +220,8 @@ def test_the_commit_is_that_of_this_checkout(tmp_path, monkeypatch, capsys):
         commits[name] = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     monkeypatch.setattr(runs, "ROOT", tmp_path / "ours")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "theirs/.git"))
-    assert runs.commit() == {"commit": commits["ours"], "uncommitted_changes": False}
+    assert commit_checked_out() == {"commit": commits["ours"], "uncommitted_changes": False}
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own, for tests
     for _ in range(2):
-        assert runs.commit() == {"commit": None, "uncommitted_changes": None}
+        assert commit_checked_out() == {"commit": None, "uncommitted_changes": None}
     assert capsys.readouterr().err.count("the commit is not recorded, for git does not tell it") == 1

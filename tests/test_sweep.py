@@ -16,7 +16,7 @@ import tiny
 from conftest import ROOT
 from processes import PATIENCE, WARM
 
-from aelib import cli, cores, experiments, runs, sweep, training
+from aelib import cli, cores, experiments, runs, sweeps, training
 from aelib.errors import AelibError
 from aelib.experiments import making
 
@@ -38,7 +38,9 @@ def trained(monkeypatch):
 
 def test_a_grid_gives_a_table_and_is_trained_once(tmp_path, trained):
     def rows():
-        return sweep.sweep("variational", profile="smoke", folder=tmp_path, beta=[0.5, 2.0], seeds=[0, 1], max_epochs=1)
+        return sweeps.sweep(
+            "variational", profile="smoke", folder=tmp_path, beta=[0.5, 2.0], seeds=[0, 1], max_epochs=1
+        )
 
     first = rows()
     assert [(row.parameters, row.seed) for row in first] == [
@@ -56,7 +58,7 @@ def test_a_grid_gives_a_table_and_is_trained_once(tmp_path, trained):
 
 def test_tuples_are_one_value():
     with pytest.raises(AelibError, match="channels"):
-        sweep.sweep("convolutional", profile="smoke", channels=[(16, 32, 32), (1, 2)])
+        sweeps.sweep("convolutional", profile="smoke", channels=[(16, 32, 32), (1, 2)])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_tuples_are_one_value():
 )
 def test_what_is_wrong_is_found_before_any_work(options, message, tmp_path, trained):
     with pytest.raises(AelibError, match=message):
-        sweep.sweep("variational", **{"profile": "smoke", "folder": tmp_path} | options)
+        sweeps.sweep("variational", **{"profile": "smoke", "folder": tmp_path} | options)
     assert not trained
     assert not list(tmp_path.iterdir())
 
@@ -90,9 +92,9 @@ def test_one_that_fails_stops_no_other(tmp_path, trained, monkeypatch):
 
     monkeypatch.setattr(training, "fit", diverging)
     with pytest.raises(AelibError, match=r"1 of 2 runs of convolutional are missing.*'learning_rate': 0.5.*diverged"):
-        sweep.sweep("convolutional", learning_rate=[0.5, 0.001], **options)
+        sweeps.sweep("convolutional", learning_rate=[0.5, 0.001], **options)
     assert len(trained) == 2
-    assert sweep.sweep("convolutional", learning_rate=[0.001], **options)[0].metrics["epochs"] == 1
+    assert sweeps.sweep("convolutional", learning_rate=[0.001], **options)[0].metrics["epochs"] == 1
     assert len(trained) == 2
 
 
@@ -110,9 +112,9 @@ def _raise(error):
 SIGNALLED = f"""
 {tiny.BEGIN}
 import signal, sys
-from aelib import cli, sweep
+from aelib import cli, sweeps
 from test_sweep import _sleeps
-sweep._train = _sleeps
+sweeps._train = _sleeps
 print("begun", flush=True)
 sys.exit(cli.main("train variational --profile smoke --seeds 0-7 --workers 2".split()))
 """
@@ -159,7 +161,7 @@ class Afar:
 def test_runs_come_back_from_machines_that_share_no_folder(tmp_path, trained, monkeypatch):
     """Heads, too: the encoder of a seed goes there, and is made once."""
     executor = Afar(tmp_path / "afar", monkeypatch)
-    rows = sweep.sweep(
+    rows = sweeps.sweep(
         "transfer", profile="smoke", seeds=[0, 1], folder=tmp_path / "here", executor=executor, dropout=[0.1, 0.2]
     )
     assert sorted(executor.asked) == ["convolutional"] * 2 + ["transfer"] * 4
@@ -171,7 +173,7 @@ def test_runs_come_back_from_machines_that_share_no_folder(tmp_path, trained, mo
         assert experiments.source_of(run.path, run.config).config["seed"] == row.seed
         found = experiments.find("transfer", profile="smoke", seed=row.seed, folder=tmp_path / "here", **row.parameters)
         assert found.checksum == run.checksum
-    again = sweep.sweep(
+    again = sweeps.sweep(
         "transfer", profile="smoke", seeds=[0, 1], folder=tmp_path / "here", executor=executor, dropout=[0.1, 0.2]
     )
     assert again == rows
@@ -189,11 +191,11 @@ def test_what_a_cluster_cannot_do_stops_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "fit", diverging)
     with pytest.raises(AelibError, match=r"^1 of 2 runs of transfer are missing.*seed 1: convolutional: the train"):
-        sweep.sweep("transfer", profile="smoke", seeds=[0, 1], folder=tmp_path, executor=executor)
+        sweeps.sweep("transfer", profile="smoke", seeds=[0, 1], folder=tmp_path, executor=executor)
     assert experiments.find("transfer", profile="smoke", seed=0, folder=tmp_path)
-    monkeypatch.setattr(sweep, "_train_afar", lambda *_: _raise(LookupError("KilledWorker")))
+    monkeypatch.setattr(sweeps, "_train_afar", lambda *_: _raise(LookupError("KilledWorker")))
     with pytest.raises(AelibError, match="LookupError: KilledWorker"):
-        sweep.sweep("cnn", profile="smoke", folder=tmp_path, executor=executor)
+        sweeps.sweep("cnn", profile="smoke", folder=tmp_path, executor=executor)
 
 
 def _dies(name, options, folder):
@@ -207,20 +209,20 @@ def _as_tiny(name, options, folder):
     return TRAIN(name, options, folder)
 
 
-TRAIN = sweep._train
+TRAIN = sweeps._train
 
 
 def test_processes_share_the_work_and_one_that_is_killed_is_named(tmp_path, trained, monkeypatch):
     options = {"profile": "smoke", "folder": tmp_path, "seeds": [0, 1], "workers": 2, "max_epochs": 1}
     monkeypatch.setattr(cores, "get_context", lambda _: WARM)
-    monkeypatch.setattr(sweep, "_train", _dies)
+    monkeypatch.setattr(sweeps, "_train", _dies)
     with pytest.raises(AelibError, match=r"^1 of 2 runs of variational are missing.*seed 1: its worker died$"):
-        sweep.sweep("variational", **options)
+        sweeps.sweep("variational", **options)
     assert [runs.load(path).config["seed"] for path in (tmp_path / "smoke").glob("[!.]*")] == [0], (
         "the other one is made"
     )
-    monkeypatch.setattr(sweep, "_train", _as_tiny)
-    rows = sweep.sweep("variational", **options)
+    monkeypatch.setattr(sweeps, "_train", _as_tiny)
+    rows = sweeps.sweep("variational", **options)
     assert [runs.load(row.path).config["seed"] for row in rows] == [0, 1]
     assert not trained, "by others"
 

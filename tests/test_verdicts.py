@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aelib import claims, verdicts
+from aelib import verdicts
 from aelib.errors import AelibError
+from aelib.statements import STATEMENTS
 from aelib.verdicts import CONFIRMED, NOT_CONFIRMED, UNDECIDED, Above, Alike, Always, Below, Reproduces
 
 RNG = np.random.default_rng(0)
@@ -110,9 +111,9 @@ def test_judges_that_disagree_leave_a_claim_undecided():
 
 
 def test_statements_are_whole():
-    names = [each.name for each in claims.STATEMENTS]
+    names = [each.name for each in STATEMENTS]
     assert len(set(names)) == len(names) >= 30
-    for each in claims.STATEMENTS:
+    for each in STATEMENTS:
         assert each.claim
         assert each.where
         assert each.rules

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from aelib import figures, runs, verdicts
+from aelib import figures, verdicts
 from aelib.book.pages import table
-from aelib.origin import commit
+from aelib.credits import commit
+from aelib.provenance import precision_of
 
 
 def said(benchmarks: Path) -> dict[str, str]:
@@ -61,7 +62,7 @@ def costs(record: Mapping[str, Any]) -> dict[str, str]:
     header = ["Training", "Ratio, whole", "Start", "Loss, tutorial's way", "ours", "Memory, tutorial's way", "ours"]
     return {
         "costs_where": _where(record["provenance"]),
-        "costs_precision": runs.precision(record["engine"]),
+        "costs_precision": precision_of(record["engine"]),
         "costs_most": f"{ceilings[quickest]:,.0f} GFLOP/s in {quickest}",
         "costs_speeds": table(["What", "", "Tutorial's way", "Ours", "Ratio", "Share"], speeds),
         "costs_trainings": table(header, trainings),

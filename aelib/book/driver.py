@@ -26,8 +26,9 @@ from aelib.book import costs, explorer, pages
 from aelib.book.cache import Execution, Line, digest, kept, key_of, sha256
 from aelib.book.chapter import chapters, execute_all
 from aelib.book.check import check, html_pages
-from aelib.errors import AelibError, known
-from aelib.origin import papermill
+from aelib.credits import papermill
+from aelib.errors import AelibError, known, unwritable_explained
+from aelib.provenance import record_of_this_process
 
 
 def build(root: Path, *, profile: str, notice: str, output: Path | None = None) -> list[Line]:
@@ -117,7 +118,7 @@ STAMP = "html.stamp"
 
 @contextmanager
 def _alone_in(output: Path) -> Iterator[None]:
-    with runs.unwritable_explained(output, "build a copy of the project elsewhere"):
+    with unwritable_explained(output, "build a copy of the project elsewhere"):
         output.mkdir(exist_ok=True)
         try:
             lock = FileLock(output / ".lock", timeout=0).acquire()
@@ -132,7 +133,7 @@ def _set(root: Path, stage: Path, notice: str, **settings: str) -> None:
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
     shutil.copy(root / "_toc.yml", stage)
-    config = yaml.safe_load((root / "_config.yml").read_text()) | pages.launch(runs.provenance())
+    config = yaml.safe_load((root / "_config.yml").read_text()) | pages.launch(record_of_this_process())
     for name in config["sphinx"].pop("local_extensions", {}):  # which stops whoever renders without this
         config["sphinx"]["config"]["extensions"].remove(name)
     config["sphinx"]["config"] |= settings
@@ -184,7 +185,7 @@ def _repeats(root: Path, folder: Path) -> tuple[Line, dict[str, bool]]:
         return {}
 
     found = folder / "determinism.found"
-    line, _ = kept(found, key_of(root, runs.provenance()["hardware"]), find)
+    line, _ = kept(found, key_of(root, record_of_this_process()["hardware"]), find)
     return line, json.loads(found.read_text())
 
 

@@ -18,7 +18,8 @@ from nbformat.v4 import new_markdown_cell
 
 from aelib import data, runs, words
 from aelib.book.cache import Execution
-from aelib.origin import again, commit, machine, origin, papermill, trained_by
+from aelib.credits import again, commit, machine, origin, papermill, trained_by
+from aelib.provenance import record_of_this_process
 
 
 def publish(notebook: NotebookNode, command: str, folder: Path, doubt: Callable[[Path], str]) -> None:
@@ -157,7 +158,7 @@ def build_facts(
         same: whether a training that was made again ended with the same bits, by the way of making it again.
         doubt: as `publish` takes it.
     """
-    now = runs.provenance()
+    now = record_of_this_process()
     versions = now["versions"] | {name: importlib.metadata.version(name) for name in ("jupyter-book", "papermill")}
     paths = {path: chapter for chapter, each in reversed([*executions.items()]) for path in each.paths}
     rows = []

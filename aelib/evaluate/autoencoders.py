@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from aelib import corruption, experiments, latent, metrics
 from aelib.evaluate.store import Numbers, evaluate, metric
 from aelib.experiments import AutoencoderExperiment
-from aelib.models import BaselineCNN, DenoisingAutoencoder, Model, VariationalAutoencoder
+from aelib.models import BaselineCNN, DenoisingAutoencoder, Model
 from aelib.runs import Run
 
 DRAWN = 10_000
@@ -80,13 +80,13 @@ def classes(run: Run) -> Numbers:
     return found
 
 
-@metric(version=1, of=AutoencoderExperiment, judges=("cnn", "cnn_augmented"))
+@metric(version=2, of=AutoencoderExperiment, judges=("cnn", "cnn_augmented"))
 def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
     """What random codes, drawn as the report does, become, in the eyes of the CNN.
 
     `confidence`, the probability of the class that it takes them for, and `entropy` of all ten, in nats; `sharpness`,
     as in `reconstructions`: (N,) each. `frechet`, (): their distance from the test images in the 320 features of the
-    CNN with transforms. Of a variational one also `prior_frechet`, of codes drawn from the prior.
+    CNN with transforms. Of one that has a prior also `prior_frechet`, of codes drawn from that.
     """
     trained, judge, eye = experiments.open_run(run), experiments.load_model(cnn), experiments.load_model(features)
     count = min(DRAWN, len(trained.images))
@@ -99,10 +99,10 @@ def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
         "sharpness": _sharpness(drawn),
         "frechet": np.asarray(metrics.frechet_distance(_features(eye, drawn), real)),
     }
-    if isinstance(trained.model, VariationalAutoencoder):
-        normal = np.random.default_rng(1).standard_normal((count, trained.codes.shape[1]))
-        drawn = trained.decode(normal.astype(np.float32))
-        found["prior_frechet"] = np.asarray(metrics.frechet_distance(_features(eye, drawn), real))
+    if (codes := trained.model.prior(count, torch.Generator().manual_seed(1))) is not None:
+        found["prior_frechet"] = np.asarray(
+            metrics.frechet_distance(_features(eye, trained.decode(codes.numpy())), real)
+        )
     return found
 
 
@@ -184,17 +184,11 @@ def regularity(run: Run) -> Numbers:
     return {"kl": np.asarray(metrics.gaussian_kl_to_prior(aggregate_posterior(trained)))}
 
 
+@torch.no_grad()
 def aggregate_posterior(trained: experiments.Trained) -> np.ndarray:
-    """Codes of the test images, (M, latent_dim): the code itself, or a draw from the posterior of a variational one."""
-    if not isinstance(trained.model, VariationalAutoencoder):
-        return trained.codes
+    """Codes of the test images as the decoder meets them in training, (M, latent_dim): of a variational one, draws."""
     generator = torch.Generator().manual_seed(0)
-    draws = []
-    with torch.no_grad():
-        for part in torch.from_numpy(trained.images).unsqueeze(1).split(500):
-            mean, log_variance = trained.model.posterior(part)
-            draws.append(mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator))
-    return torch.cat(draws).numpy()
+    return torch.cat([trained.model.draw(part, generator) for part in _parts(trained.images)]).numpy()
 
 
 @metric(version=1, of=AutoencoderExperiment)

@@ -28,6 +28,7 @@ from aelib.experiments.registry import (
     split_of,
 )
 from aelib.profiles import find_profile
+from aelib.provenance import commit_checked_out, record_of_this_process
 from aelib.runs import Contents, Run
 
 Source = str | Mapping[str, Any] | None
@@ -247,7 +248,7 @@ def _make(
 
     experiment, config, source = asked.experiment, asked.decisive, asked.source
     split = SplitConfig(**{name: value for name, value in config["data"].items() if name != "sha256"})
-    seed, commit, record = config["seed"], runs.commit(), origin.record(experiment, source)
+    seed, commit, record = config["seed"], commit_checked_out(), origin.record(experiment, source)
     model, loaders = probe.begin(
         origin.begin(experiment, opened.load_model(source) if source else None), garments, split, seed
     )
@@ -274,7 +275,7 @@ def _make(
             arrays["curve_learning_rates"] = torch.tensor(history.curve.learning_rates, dtype=torch.float64)
             arrays["curve_losses"] = torch.tensor(history.curve.losses, dtype=torch.float64)
         metrics = summarise(history.rows) | measure(model, loaders)
-    provenance = runs.provenance() | {
+    provenance = record_of_this_process() | {
         **commit,
         "code": record,
         **asked.about,

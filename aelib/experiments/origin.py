@@ -85,7 +85,8 @@ def command(path: Path) -> str:
     differs = provenance.get("differs")
     if differs is None:  # an older version kept none
         differs = differences(config, profile, source_of(path, config))
-    return f"aelib train {name}{runs.settings(differs)} --again{runs.options(profile, config['seed'], provenance)}"
+    options = runs.command_options(profile, config["seed"], provenance)
+    return f"aelib train {name}{runs.command_settings(differs)} --again{options}"
 
 
 def begin(experiment: Experiment, source: Model | None) -> probe.Begin:

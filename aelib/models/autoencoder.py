@@ -101,6 +101,14 @@ class SymmetricAutoencoder(Model):
         # The sigmoid in float32: near white, bfloat16 has steps of 1/256.
         return torch.sigmoid(self.decoder(codes).float())
 
+    def draw(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Codes of images, (B, 1, 28, 28), as the decoder meets them in training: (B, latent_dim)."""
+        return self.encode(images)
+
+    def prior(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """`count` codes from the distribution that the model takes codes to have, (count, latent_dim), if it does."""
+        return None
+
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions, (B, 1, 28, 28), of images, (B, 1, 28, 28); both in [0, 1]."""
         return self.decode(self.encode(images))

@@ -43,6 +43,15 @@ class VariationalAutoencoder(SymmetricAutoencoder):
         hidden = self.hide(images)  # (B, linear_units)
         return self.latent(hidden).float(), self.log_variance(hidden).float()
 
+    def draw(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws from the posteriors of images, (B, 1, 28, 28): (B, latent_dim)."""
+        mean, log_variance = self.posterior(images)
+        return mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator)
+
+    def prior(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` draws from N(0, I): (count, latent_dim)."""
+        return torch.randn(count, self.config.latent_dim, generator=generator)
+
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """`"loss"` = `"reconstruction"` + β `"kl"` / pixels, each (B,).
 

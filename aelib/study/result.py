@@ -149,7 +149,7 @@ def doubt(path: Path) -> str:
 def command(path: Path) -> str:
     """What makes the finished study at `path` again."""
     config, provenance = runs.about(path)
-    return f"rm -r {path}; aelib study{runs.options(profile_of(path, provenance), config['seed'], provenance)}"
+    return f"rm -r {path}; aelib study{runs.command_options(profile_of(path, provenance), config['seed'], provenance)}"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from aelib import code, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError
 from aelib.models import SymmetricAutoencoder
+from aelib.provenance import record_of_this_process
 from aelib.study import result
 from aelib.study.plan import Plan
 from aelib.study.queue import give_up, still_ours, stored
@@ -71,7 +72,7 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    state, value, threads, why, here = TrialState.FAIL, None, None, "", runs.provenance()
+    state, value, threads, why, here = TrialState.FAIL, None, None, "", record_of_this_process()
     try:
         network, loaders = probe.begin(
             lambda images: (SymmetricAutoencoder(model), images), garments, plan.effort.split, plan.seed

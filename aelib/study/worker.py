@@ -13,8 +13,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from aelib import code, cores, runs
-from aelib.errors import AelibError, at_least_one
+from aelib.errors import AelibError, at_least_one, unwritable_explained
 from aelib.models import SymmetricAutoencoder
+from aelib.provenance import record_of_this_process
 from aelib.study import queue, result, space, storage, trial
 from aelib.study.plan import Plan
 from aelib.study.result import STATES, Search, is_foreign, reason, status
@@ -33,7 +34,7 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
     at_least_one("workers", workers)
     if not plan.path.exists():
         runs.nothing_new(plan.path)
-        with runs.unwritable_explained(plan.path.parent):
+        with unwritable_explained(plan.path.parent):
             plan.workspace.mkdir(parents=True, exist_ok=True)
             work(plan) if workers == 1 else _share(plan, workers)
             _publish(plan)
@@ -53,7 +54,7 @@ def work(plan: Plan) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     garments = plan.effort.garments()
     try:
-        with runs.unwritable_explained(plan.path.parent), storage.unreachable_explained():
+        with unwritable_explained(plan.path.parent), storage.unreachable_explained():
             shared = storage.begin(plan)
             while claimed := queue.claim(plan, shared):
                 study, ours, lock = claimed
@@ -124,7 +125,7 @@ def _publish(plan: Plan) -> None:
         codes = [each.get("code") for each in facts]
         study.add_trials([each for each in now.records if _is_kept(each)])
         provenance = (
-            runs.provenance()
+            record_of_this_process()
             | plan.effort.garments().about
             | {
                 "profile": plan.profile,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aelib import code, experiments, runs
+from aelib.provenance import precision_of
 
 
 def papermill(chapter: str, profile: str, parameters: Mapping[str, Any] | None = None) -> str:
@@ -38,7 +39,7 @@ def machine(provenance: Mapping[str, Any]) -> str:
     """What a run was trained on."""
     hardware, engine = provenance["hardware"], provenance["engine"]
     name = f"{hardware['processor']}, {hardware['cores']} cores" if engine["device"] == "cpu" else "GPU"
-    return f"{name}, {runs.precision(engine)}" if engine.keys() & {"precision", "bf16"} else name
+    return f"{name}, {precision_of(engine)}" if engine.keys() & {"precision", "bf16"} else name
 
 
 def commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:

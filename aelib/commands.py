@@ -1,0 +1,276 @@
+"""What each command of `aelib` does. Torch and Lightning take seconds to import: each imports what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from aelib.errors import AelibError, known
+
+
+def do_data(options: argparse.Namespace) -> None:
+    """`aelib data`."""
+    from aelib import data
+
+    folder, origin = data.fetch(options.source)
+    print(f"FashionMNIST is verified in {folder} (from: {origin})")
+
+
+def do_train(options: argparse.Namespace) -> None:
+    """`aelib train`."""
+    from aelib import experiments, sweeps
+
+    names = options.names or list(experiments.EXPERIMENTS)
+    seeds, parameters = _seeds(options.seeds), _parameters(options.set)
+    if options.scheduler and options.workers != 1:
+        raise AelibError("--workers are processes here, --scheduler leads elsewhere: take one of them")
+    asked = {"seeds": seeds, "profile": options.profile, "dataset": options.dataset, "config": options.config}
+    asked |= parameters
+    for name in names:  # before the first is trained
+        sweeps.check(name, **asked)
+    many = len(seeds) > 1 or any(len(values) > 1 for values in parameters.values())
+    extent = {"again": options.again, "precision": options.precision, "maps": not many, "workers": options.workers}
+    with _cluster(options.scheduler) as executor:
+        for name in names:
+            for row in sweeps.sweep(name, executor=executor, **asked, **extent):
+                said = {**row.parameters, "seed": row.seed} | {
+                    key: f"{value:.5g}" for key, value in row.metrics.items()
+                }
+                print(f"{row.path}: {' '.join(f'{key}={value}' for key, value in said.items())}", flush=True)
+
+
+def _parameters(texts: list[str]) -> dict[str, list[Any]]:
+    """`beta=1,2` as a name and its values: numbers, tuples and the like as Python has them, words as they are."""
+    import ast
+
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not (name and equals and values):
+            raise AelibError(f"--set takes NAME=VALUE, or several values with commas between them, not {text!r}")
+        if name in found or name in (
+            "name",
+            "seed",
+            "seeds",
+            "profile",
+            "dataset",
+            "config",
+            "folder",
+            "summary",
+            "again",
+        ):
+            raise AelibError(f"--set takes each parameter of the experiment once, and no other option: not {text!r}")
+        try:
+            found[name] = list(ast.literal_eval(f"[{values}]"))
+        except (SyntaxError, ValueError):
+            found[name] = values.split(",")
+    return found
+
+
+def _seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise AelibError(f"--seeds takes whole numbers such as 3, 0,2 or 0-4, not {text!r}")
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds:
+        raise AelibError(f"--seeds {text} are none: the first comes first")
+    return seeds
+
+
+@contextlib.contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    """The executor of a Dask cluster; None without an address."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise AelibError("--scheduler needs Dask: pip install distributed") from error
+    try:
+        client = Client(address)
+    except (OSError, ValueError) as error:
+        raise AelibError(
+            f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`"
+        ) from error
+    with client:
+        yield client.get_executor()
+
+
+def do_study(options: argparse.Namespace) -> None:
+    """`aelib study`."""
+    from aelib import study
+
+    plan = study.Plan(options.profile, options.seed, options.storage, dataset=options.dataset)
+    if options.status:
+        _study_status(plan)
+        return
+    search = study.obtain(plan, workers=options.workers)
+    best = search.best
+    print(f"{search.path}: best of {len(search.trials)} trials is trial {best.number}, {best.value:.5f}: {best.params}")
+
+
+def _study_status(plan: Any) -> None:
+    import time
+
+    from aelib import study
+
+    live = sys.stdout.isatty()
+    while True:
+        status = study.status(plan)
+        lines = study.describe(status)
+        print("\n".join(lines), flush=True)
+        if status.finished or not live:
+            return
+        time.sleep(2)
+        print(f"\033[{len(lines)}F\033[J", end="")  # back to the first line, and clear what is below
+
+
+def do_claims(options: argparse.Namespace) -> None:
+    """`aelib claims`."""
+    import json
+    from dataclasses import asdict
+
+    from aelib.claims import claims
+
+    found = claims(options.profile, seed=options.seed)
+    if options.json:
+        print(json.dumps([asdict(claim) for claim in found], indent=2, ensure_ascii=False))
+        return
+    for claim in found:
+        theirs = f" (report: {claim.theirs})" if claim.theirs else ""
+        print(f"{claim.verdict.upper()}: {claim.claim}{theirs}\n    {claim.ours}\n    rule: {claim.rule}")
+
+
+def do_book(options: argparse.Namespace) -> None:
+    """`aelib book`."""
+    from aelib import book, data, runs
+    from aelib.profiles import find_profile
+
+    profile = find_profile(options.profile)
+    _in_a_checkout()
+    if profile.garments is data.load:
+        do_data(argparse.Namespace(source=None))  # before the chapters: here a bar shows how it goes
+    lines = book.build(runs.ROOT, profile=options.profile, notice=profile.notice)
+    width = max(len(line.chapter) for line in lines)
+    outcome = max(len(line.outcome) for line in lines)
+    for line in lines:
+        print(f"{line.chapter:<{width}}  {line.outcome:<{outcome}}  {line.seconds:6.1f} s")
+    print(f"Open {runs.ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def do_runs(options: argparse.Namespace) -> None:
+    """`aelib runs`."""
+    import json
+    from dataclasses import asdict
+
+    from aelib import index, runs
+
+    known("profile", options.profile, ("report", "quick", "smoke"))  # aelib.profiles would import PyTorch
+    folder = runs.results_folder() / options.profile
+    if options.remove:
+        for name in index.remove(folder, options.remove, published=options.published):
+            print(f"{name} is deleted")
+    elif options.compare:
+        for name, one, other in index.compare(folder, *options.compare):
+            print(f"{name}: {one} | {other}")
+    elif options.json:
+        print(json.dumps([asdict(entry) for entry in index.entries(folder)], indent=1, ensure_ascii=False))
+    else:
+        for entry in index.entries(folder):
+            metrics = [f"{name} {entry.metrics[name]:.5g}" for name in SHOWN if name in entry.metrics]
+            differs = [f"{name}={value}" for name, value in entry.differs.items()]
+            seed = [] if entry.seed is None else [f"seed {entry.seed}"]
+            said = [*seed, *differs, *metrics, f"{entry.bytes / 1e6:.1f} MB", *(["summary"] if entry.summary else [])]
+            print(f"{entry.name:<24} {', '.join(said)}{f' ({entry.doubt})' if entry.doubt else ''}")
+
+
+SHOWN = ("epochs", "validation_loss", "test_loss", "test_accuracy")
+"""The metrics in the lines of `aelib runs`."""
+
+
+def do_evaluate(options: argparse.Namespace) -> None:
+    """`aelib evaluate`."""
+    from aelib import evaluate, experiments, runs
+    from aelib.profiles import find_profile
+
+    find_profile(options.profile)
+    for path in sorted((runs.results_folder() / options.profile).glob("[!.]*/config.json")):
+        if path.parent.name.rpartition("-")[0] in experiments.EXPERIMENTS:
+            run = runs.load(path.parent)
+            for name in evaluate.metrics_of(run):
+                evaluate.evaluate(run, name)
+                print(f"{run.path.name}: {name}", flush=True)
+
+
+def do_chapter(options: argparse.Namespace) -> None:
+    """`aelib chapter`."""
+    import html
+
+    from aelib import book, data, runs
+    from aelib.profiles import find_profile
+
+    given = {name: _value(text) for name, text in options.parameters}
+    profile = find_profile(given.get("profile", "report"), given.get("dataset"))
+    _in_a_checkout()
+    if profile.garments is data.load:
+        do_data(argparse.Namespace(source=None))
+    asked = ", ".join(f"{name} = {text}" for name, text in options.parameters)
+    notice = html.escape(f"This chapter alone{', with ' if asked else ''}{asked}. {profile.notice}".strip())
+    page = book.build_chapter(runs.ROOT, options.name, given, notice=notice)
+    if not (runs.ROOT / "_build" / "html" / "index.html").exists():
+        print("Its links to other chapters lead to the book, which is not built yet: `aelib book`")
+    print(f"Open {page}")
+
+
+def _value(text: str) -> Any:
+    """What papermill makes of `text`: None, whether, a number, or itself."""
+    import ast
+    import json
+
+    try:
+        value = ast.literal_eval(text)
+        json.dumps(value)
+    except (SyntaxError, ValueError, TypeError):
+        return text
+    return value
+
+
+def _in_a_checkout() -> None:
+    from aelib import runs
+
+    if not (runs.ROOT / "_toc.yml").exists():
+        raise AelibError(f"{runs.ROOT} holds no _toc.yml: the book is built from a checkout of the project")
+
+
+def do_verify(options: argparse.Namespace) -> None:
+    """`aelib verify`."""
+    from aelib import cores, runs, verify
+    from aelib.profiles import find_profile
+
+    find_profile(options.profile)
+
+    def show(results: Iterable[tuple[str, str, list[str]]]) -> None:
+        faulty = []
+        for name, against, faults in results:
+            print(f"{name}: {'; '.join(faults) or f'agrees with {against}'}", flush=True)
+            faulty += [name] if faults else []
+        if faulty:
+            raise AelibError(f"{', '.join(faulty)}: see above; restore from git what was changed, or make it again")
+
+    folder = runs.results_folder() / options.profile
+    if options.retrain is not None:
+        show(verify.verify_retrained(folder, options.retrain))
+        return
+    workers = cores.asked() or cores.available()
+    show(verify.verify_runs(folder, workers=workers, again=options.again))
+    html = runs.ROOT / "_build" / "html"
+    if (html / "index.html").exists():
+        show(verify.verify_book(runs.ROOT, html, profile=options.profile))
+    else:
+        print("there is no built book to verify: aelib book")
