@@ -6,11 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from aelib import experiments, latent, metrics, report, runs, tables
-from aelib.evaluate import CORRUPTIONS, aggregate_posterior, restorations, tsne_map
-from aelib.models import BaselineCNN
+from aelib import evaluate, experiments, latent, metrics, report, runs, tables
 
 VERDICTS = CONFIRMED, NOT_CONFIRMED, NOISE = "confirmed", "not confirmed", "within noise"
 JUDGED = ("convolutional", "denoising", "variational", "transfer", "cnn", "cnn_augmented")
@@ -146,7 +143,7 @@ def _classifiers(found: dict[str, runs.Run], labels: np.ndarray) -> list[Claim]:
 def _maps(ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
     flat = {name: latent.pca(each.codes)[0] for name, each in (("ae", ae), ("vae", vae))}
     near = {name: metrics.neighbour_accuracy(points, ae.labels) for name, points in flat.items()}
-    islands = tsne_map(ae.run)
+    islands = evaluate.tsne_map(ae.run)
     tsne = metrics.neighbour_accuracy(islands, ae.labels)
     apart = metrics.silhouette(flat["ae"], ae.labels), metrics.silhouette(islands, ae.labels)
     return [
@@ -165,20 +162,12 @@ def _maps(ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
     ]  # fmt: skip
 
 
-@torch.no_grad()
-def cnn_probabilities(found: dict[str, runs.Run], images: np.ndarray) -> np.ndarray:
-    """What the CNN thinks that images, (N, 28, 28) in [0, 1], are: (N, 10)."""
-    cnn = experiments.load_model(found["cnn"])
-    assert isinstance(cnn, BaselineCNN)
-    return cnn(torch.from_numpy(images).float().unsqueeze(1)).softmax(1).numpy()
-
-
 def _generation(found: dict[str, runs.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
     sure, doubt = {}, {}
     for name, trained in (("ae", ae), ("vae", vae)):
         box = experiments.random_box(trained.run)
         drawn = trained.decode(latent.random_codes(trained.codes, DRAWN, box=box, seed=1))
-        probabilities = cnn_probabilities(found, drawn)
+        probabilities = evaluate.probabilities(found["cnn"], drawn)
         sure[name] = float((metrics.confidence(probabilities) > 0.9).mean())
         doubt[name] = float(metrics.entropy(probabilities).mean())
     noise = 1.96 * (2 * 0.25 / DRAWN) ** 0.5
@@ -198,7 +187,7 @@ def _generation(found: dict[str, runs.Run], ae: experiments.Trained, vae: experi
 
 
 def _denoising(found: dict[str, runs.Run], dae: experiments.Trained) -> list[Claim]:
-    corrupted, restored = restorations(dae, CORRUPTIONS[-1:])[CORRUPTIONS[-1]]
+    corrupted, restored = evaluate.restorations(dae, evaluate.CORRUPTIONS[-1:])[evaluate.CORRUPTIONS[-1]]
     originals = dae.images[: len(corrupted)]
     changed = (corrupted != originals).any((1, 2))
     before, after = (metrics.ssim(each[changed], originals[changed]) for each in (corrupted, restored))
@@ -231,7 +220,7 @@ def _denoising(found: dict[str, runs.Run], dae: experiments.Trained) -> list[Cla
 
 def _regularity(found: dict[str, runs.Run], ae: experiments.Trained, vae: experiments.Trained) -> list[Claim]:
     mse = found["convolutional"].metrics["test_loss"], found["variational"].metrics["test_reconstruction"]
-    kl = tuple(metrics.gaussian_kl_to_prior(aggregate_posterior(each)) for each in (ae, vae))
+    kl = tuple(metrics.gaussian_kl_to_prior(evaluate.aggregate_posterior(each)) for each in (ae, vae))
     return [
         Claim(
             "The variational autoencoder gives up accuracy of reconstruction for a regular latent space", "",

@@ -66,7 +66,7 @@ def _figure_of(draw: Draw) -> Draw:
     return cast(Draw, styled)
 
 
-class Kept(Protocol):
+class Stored(Protocol):
     """A run, or a study."""
 
     @property
@@ -81,7 +81,7 @@ class Kept(Protocol):
 class Drawing(Figure):
     """A figure that gives its runs and its numbers as well, these as CSV, to a notebook that shows it."""
 
-    of: Sequence[Kept]
+    of: Sequence[Stored]
     columns: Mapping[str, list[Any]]
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
@@ -108,7 +108,7 @@ class Drawing(Figure):
             super().savefig(*arguments, **options)
 
 
-def classes_of(of: Sequence[Kept]) -> Sequence[str]:
+def classes_of(of: Sequence[Stored]) -> Sequence[str]:
     """Names of the classes of the images that runs are of."""
     return of[0].provenance.get("classes", CLASSES) if of else CLASSES
 
@@ -117,7 +117,7 @@ REPORT = "#d55e00"
 """What the report has published, wherever it stands beside ours."""
 
 
-def _figure(height: float, of: Sequence[Kept], columns: Mapping[str, Iterable[Any]] | None = None) -> Drawing:
+def _figure(height: float, of: Sequence[Stored], columns: Mapping[str, Iterable[Any]] | None = None) -> Drawing:
     """An empty figure of `height` inches, and a bit more where the profile of its runs has it marked.
 
     Args:
@@ -139,7 +139,7 @@ def colours(labels: np.ndarray) -> np.ndarray:
     return np.array(COLOURS)[labels % len(COLOURS)]
 
 
-def _add_legend(figure: Drawing, of: Sequence[Kept], **options: Any) -> None:
+def _add_legend(figure: Drawing, of: Sequence[Stored], **options: Any) -> None:
     """A dot and a name for each class."""
     handles = [
         Line2D([], [], marker="o", linestyle="", color=colour, label=name)
@@ -150,7 +150,7 @@ def _add_legend(figure: Drawing, of: Sequence[Kept], **options: Any) -> None:
 
 @_figure_of
 def class_map(
-    points: np.ndarray, labels: np.ndarray, images: np.ndarray, axes: tuple[str, str], *, of: Sequence[Kept]
+    points: np.ndarray, labels: np.ndarray, images: np.ndarray, axes: tuple[str, str], *, of: Sequence[Stored]
 ) -> Drawing:
     """Scatter plot of a two-dimensional map, one colour a class, some of the images set on it (Figures 3, 4 and 11).
 
@@ -204,7 +204,7 @@ def _show(axis: Axes, image: np.ndarray, title: str = "") -> None:
 
 
 @_figure_of
-def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), of: Sequence[Kept]) -> Drawing:
+def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), of: Sequence[Stored]) -> Drawing:
     """Images in rows of `columns`, each with its title if there are any (Figures 5, 6 and 20).
 
     Args:
@@ -222,7 +222,7 @@ def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), 
 
 
 @_figure_of
-def reconstructions(images: np.ndarray, outputs: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
+def reconstructions(images: np.ndarray, outputs: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """Originals above and their reconstructions below, one column a class.
 
     Args:
@@ -248,7 +248,7 @@ def loss_history(
     *,
     label: str = "Loss (mean squared error)",
     theirs: Mapping[str, np.ndarray] | None = None,
-    of: Sequence[Kept],
+    of: Sequence[Stored],
 ) -> Drawing:
     """Training and validation loss of each epoch, in logarithm, the best epoch marked (Figures 7 and 19).
 
@@ -359,7 +359,7 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPa
 
 
 @_figure_of
-def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
+def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """Several maps side by side, with one legend for all (Figures 17 and 18).
 
     Args:
@@ -391,7 +391,7 @@ def loss_histories(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     *,
     theirs: Mapping[str, Mapping[str, np.ndarray]],
-    of: Sequence[Kept],
+    of: Sequence[Stored],
 ) -> Drawing:
     """One panel a training, from top to bottom, in logarithm, with the report's of the same title (Figure 19)."""
     tables = {title: _loss_columns(history, theirs.get(title)) for title, history in histories.items()}
@@ -410,7 +410,7 @@ def loss_histories(
 
 
 @_figure_of
-def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
+def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """Counts, (C, C): predicted class across, true class down (Figures 8 and 14)."""
     # The square root lets the few confusions be seen beside the many right answers.
     dark = matrix > 0.3 * matrix.max()
@@ -418,7 +418,7 @@ def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
 
 
 @_figure_of
-def confusion_difference(ours: np.ndarray, theirs: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
+def confusion_difference(ours: np.ndarray, theirs: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """Our answers to a thousand images of each class minus the report's: predicted class across, true class down.
 
     Args:
@@ -438,7 +438,7 @@ def _classes_by_classes(
     counts: np.ndarray,
     said: Callable[[int], str],
     dark: np.ndarray,
-    of: Sequence[Kept],
+    of: Sequence[Stored],
     *,
     shades: np.ndarray,
     **colours: Any,
@@ -467,7 +467,7 @@ def finder_curve(
     theirs: tuple[np.ndarray, np.ndarray],
     theirs_chosen: float,
     *,
-    of: Sequence[Kept],
+    of: Sequence[Stored],
 ) -> Drawing:
     """What two learning-rate finders saw, ours and the report's, a star at the value that each chose (Figure 13).
 
@@ -496,7 +496,7 @@ def finder_curve(
 
 
 @_figure_of
-def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = (), of: Sequence[Kept]) -> Drawing:
+def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = (), of: Sequence[Stored]) -> Drawing:
     """Images in labelled rows, one column an example (Figure 10).
 
     Args:
@@ -515,7 +515,7 @@ def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = ()
 
 
 @_figure_of
-def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequence[Kept]) -> Drawing:
+def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequence[Stored]) -> Drawing:
     """For each model its decoded centroids, titled by class, and its decoded random codes (Figure 20).
 
     Args:
@@ -541,7 +541,7 @@ def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequen
 
 @_figure_of
 def study_history(
-    values: np.ndarray, pruned: np.ndarray, random: int, *, theirs: np.ndarray | None = None, of: Sequence[Kept]
+    values: np.ndarray, pruned: np.ndarray, random: int, *, theirs: np.ndarray | None = None, of: Sequence[Stored]
 ) -> Drawing:
     """Lowest validation loss of each trial, in logarithm, and the best so far (Figure 1).
 
@@ -576,7 +576,7 @@ def study_history(
 
 
 @_figure_of
-def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[str], *, of: Sequence[Kept]) -> Drawing:
+def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[str], *, of: Sequence[Stored]) -> Drawing:
     """Lowest validation loss, in logarithm, against the latent dimension, by optimiser (Figure 2).
 
     Args:
@@ -627,7 +627,7 @@ def _cut(axis: Axes, places: np.ndarray, losses: np.ndarray) -> None:
 
 
 @_figure_of
-def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: Sequence[Kept]) -> Drawing:
+def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: Sequence[Stored]) -> Drawing:
     """Share of the variation of the loss that each hyper-parameter explains, beside the report's (Figure 15).
 
     Args:
@@ -649,7 +649,7 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: S
 
 
 @_figure_of
-def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
+def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """The loss, interpolated over latent dimension and linear units; dots are trials (Figure 16).
 
     Args:
@@ -673,7 +673,7 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of
 
 
 @dataclass(frozen=True)
-class Growing:
+class CostPanel:
     """How costs grow with a number, for one panel of `growth`.
 
     Attributes:
@@ -690,7 +690,7 @@ class Growing:
 
 
 @_figure_of
-def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Drawing:
+def growth(panels: Sequence[CostPanel], *, of: Sequence[Stored]) -> Drawing:
     """What more costs, all axes in logarithm; a dotted line of slope 1 leaves each first point."""
     figure = _figure(3.2, of)
     for axis, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
@@ -710,7 +710,7 @@ def growth(panels: Sequence[Growing], *, of: Sequence[Kept]) -> Drawing:
 
 
 @_figure_of
-def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, of: Sequence[Kept]) -> Drawing:
+def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """The loss against each cost; a line joins the trials that no other beats in both.
 
     Args:

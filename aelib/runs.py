@@ -139,7 +139,7 @@ def command_settings(differs: Mapping[str, Any]) -> str:
     return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in flat(differs))
 
 
-def obtain(path: Path, make: Callable[[Path], Contents], *, again: bool = False) -> Run:
+def load_or_make(path: Path, make: Callable[[Path], Contents], *, again: bool = False) -> Run:
     """The run at `path`; made by `make` if it is not there, or if `again`.
 
     `make` gets a folder to work in, which it finds as it left it if it was killed. Of two processes that ask for

@@ -229,7 +229,7 @@ def make_book(folder: Path) -> Path:
     )
     (root / "book/intro.md").write_text(f"# Intro\n\n[a chapter](chapter.ipynb)\n\n{includes}")
     contents = Contents({"summary": True}, {}, [{"epoch": 1}], {}, {}, some_provenance())
-    run = runs.obtain(runs.run_path(folder / "results/report", "test", {"summary": True}), lambda _: contents)
+    run = runs.load_or_make(runs.run_path(folder / "results/report", "test", {"summary": True}), lambda _: contents)
     cells = [
         new_markdown_cell("# Chapter\n\nFirst prose."),
         new_code_cell('profile = "report"', metadata={"tags": ["parameters"]}),

@@ -54,7 +54,7 @@ def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
     (small_book / "requirements.txt").write_text("a==2\n")
     path = next(Path(small_book.parent / "results/report").glob("test-*"))
     contents = Contents({"summary": True}, {}, [{"epoch": 2}], {}, {}, some_provenance())
-    runs.obtain(path, lambda _: contents, again=True)
+    runs.load_or_make(path, lambda _: contents, again=True)
     reasons = f"its code and requirements.txt and run {path.name} changed"
     assert build(small_book) == [f"ran: {reasons}", "rendered"]
     assert "more" in (html / "chapter.html").read_text()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from aelib import book, claims, cli, experiments, metrics, report
+from aelib import book, claims, cli, evaluate, experiments, metrics, report
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def test_the_confusion_of_the_report_adds_up_to_its_accuracy():
 def test_restorations_are_of_every_kind(smoke_results):
     run = experiments.obtain("denoising", profile="smoke", folder=smoke_results)
     trained = experiments.open_run(run)
-    made = claims.restorations(trained, count=100)
-    assert tuple(made) == claims.CORRUPTIONS
+    made = evaluate.restorations(trained, count=100)
+    assert tuple(made) == evaluate.CORRUPTIONS
     assert np.array_equal(made["horizontal flip"][0], trained.images[:100, :, ::-1])
     noisy, restored = (metrics.psnr(each, trained.images[:100]) for each in made["noise"])
     assert (restored > noisy).mean() > 0.9

@@ -130,7 +130,7 @@ def test_other_parameters_are_another_run(all_tiny, tmp_path):
     ],
 )
 def test_wrong_names_and_values_are_found_before_any_work(arguments, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "obtain", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr(runs, "load_or_make", lambda *_, **__: pytest.fail("work was begun"))
     with pytest.raises(AelibError, match=words) as error:
         experiments.obtain(**{"name": "convolutional", "folder": tmp_path} | arguments)
     assert "\n" not in str(error.value)

@@ -126,7 +126,7 @@ def test_the_data_are_written_once_and_again_for_another_run(tmp_path, monkeypat
         folder.mkdir(parents=True, exist_ok=True)
         written.append(profile)
         contents = runs.Contents({"a": 1}, {}, [{"epoch": len(written)}], {}, {}, {})
-        return [runs.obtain(run, lambda _: contents, again=not run.exists())]
+        return [runs.load_or_make(run, lambda _: contents, again=not run.exists())]
 
     monkeypatch.setattr(explorer, "write", write)
 
@@ -134,7 +134,7 @@ def test_the_data_are_written_once_and_again_for_another_run(tmp_path, monkeypat
         return driver.write_explorer(tmp_path, tmp_path / "executed", "report")[0].outcome
 
     assert [outcome(), outcome()] == ["ran: not executed yet", "skipped: nothing changed"]
-    runs.obtain(run, lambda _: runs.Contents({"a": 1}, {}, [{"epoch": 9}], {}, {}, {}), again=True)
+    runs.load_or_make(run, lambda _: runs.Contents({"a": 1}, {}, [{"epoch": 9}], {}, {}, {}), again=True)
     assert [outcome(), outcome()] == [f"ran: run {run.name} changed", "skipped: nothing changed"]
 
 

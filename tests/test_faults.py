@@ -350,7 +350,7 @@ def test_a_built_checkout_that_is_copied(small_book, tmp_path, monkeypatch):
         monkeypatch.setenv("AELIB_RESULTS", str(other / "results"))
         assert outcomes(other / small_book.name) == ["skipped: nothing changed"] * 2
     (run,) = (runs.load(path) for path in (other / "results/report").glob("test-*"))
-    runs.obtain(run.path, lambda _: replace(run, history=[{"epoch": 2}]), again=True)
+    runs.load_or_make(run.path, lambda _: replace(run, history=[{"epoch": 2}]), again=True)
     assert outcomes(other / small_book.name) == [f"ran: run {run.path.name} changed", "rendered"]
     monkeypatch.setenv("AELIB_RESULTS", str(others[0] / "results"))
     assert outcomes(others[0] / small_book.name) == ["skipped: nothing changed"] * 2

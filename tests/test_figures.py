@@ -58,8 +58,8 @@ def all_figures(of):
     yield figures.study_contour(dims, units, values, of=of)
     yield figures.pareto_fronts({"Latent dimension": dims, "Parameters": 1000.0 * units}, values, of=of)
     lines = {"an epoch": [15.0, 44.0], "t-SNE": [40.0, 150.0]}
-    seconds = figures.Growing("Images", [70_000, 210_000], "Seconds", lines)
-    yield figures.growth([seconds, figures.Growing("Workers", [1, 2], "Gigabytes", {"training": [1.3, 1.7]})], of=of)
+    seconds = figures.CostPanel("Images", [70_000, 210_000], "Seconds", lines)
+    yield figures.growth([seconds, figures.CostPanel("Workers", [1, 2], "Gigabytes", {"training": [1.3, 1.7]})], of=of)
     maps = {name: rng.normal(size=(50, 2)) for name in "abc"}
     yield figures.class_maps(maps, np.arange(50) % 10, of=of)
     yield figures.loss_histories(dict.fromkeys("abc", HISTORY), theirs={"b": report.losses("variational")}, of=of)

@@ -36,7 +36,7 @@ def path(tmp_path):
 
 
 def test_what_is_kept_comes_back(path):
-    run = runs.obtain(path, lambda _: contents())
+    run = runs.load_or_make(path, lambda _: contents())
     assert run.config == CONFIG
     assert run.history == contents().history
     assert run.metrics == {"test_loss": 1.0}
@@ -49,7 +49,7 @@ def test_the_checksums_are_those_of_sha256sum(path):
     import shutil
     import subprocess
 
-    runs.obtain(path, lambda _: contents())
+    runs.load_or_make(path, lambda _: contents())
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--check", "--strict", runs.CHECKSUMS], cwd=path, check=True, capture_output=True)
 
@@ -61,8 +61,8 @@ def test_a_run_is_made_once_and_again_only_when_asked(path):
         made.append(1)
         return contents(len(made))
 
-    assert [runs.obtain(path, make).metrics["test_loss"] for _ in range(3)] == [1, 1, 1]
-    assert runs.obtain(path, make, again=True).metrics["test_loss"] == 2
+    assert [runs.load_or_make(path, make).metrics["test_loss"] for _ in range(3)] == [1, 1, 1]
+    assert runs.load_or_make(path, make, again=True).metrics["test_loss"] == 2
     assert len(made) == 2
 
 
@@ -74,7 +74,7 @@ def test_the_fingerprint_is_over_the_configuration():
 @pytest.mark.parametrize("name", [*runs.FILES, runs.CHECKSUMS])
 @pytest.mark.parametrize("damage", ["truncate", "empty", "flip", "remove"])
 def test_every_damage_is_found(path, name, damage):
-    runs.obtain(path, lambda _: contents())
+    runs.load_or_make(path, lambda _: contents())
     content = bytearray((path / name).read_bytes())
     content[len(content) // 2] ^= 1
     (path / name).write_bytes({"truncate": content[: len(content) // 2], "empty": b""}.get(damage, content))
@@ -86,7 +86,7 @@ def test_every_damage_is_found(path, name, damage):
 
 
 def test_another_runs_folder_is_not_taken_for_this_one(path):
-    runs.obtain(path, lambda _: contents())
+    runs.load_or_make(path, lambda _: contents())
     other = runs.run_path(path.parent, "test", CONFIG | {"seed": 2})
     path.rename(other)
     with pytest.raises(AelibError, match="belongs to another run"):
@@ -102,7 +102,7 @@ def test_a_pickle_is_not_loaded(path, tmp_path):
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "owned"),))
 
-    runs.obtain(path, lambda _: contents())
+    runs.load_or_make(path, lambda _: contents())
     content = pickle.dumps(Payload())
     (path / "weights.safetensors").write_bytes(content)
     lines = (path / runs.CHECKSUMS).read_text().splitlines()
@@ -125,7 +125,7 @@ def _make_or_wait(path, counter, queue, waits):
             time.sleep(0.01)
         return contents()
 
-    queue.put(runs.obtain(path, make).metrics)
+    queue.put(runs.load_or_make(path, make).metrics)
 
 
 def test_of_two_processes_one_makes_it_and_both_have_it(path, tmp_path):
@@ -147,25 +147,25 @@ def test_what_was_half_made_is_found_again(path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.obtain(path, interrupted)
+        runs.load_or_make(path, interrupted)
     assert not path.exists()
 
     def resumed(workspace):
         assert (workspace / "checkpoint").read_text() == "half"
         return contents()
 
-    runs.obtain(path, resumed)
+    runs.load_or_make(path, resumed)
     assert [item.name for item in path.parent.iterdir() if item.is_dir()] == [path.name]
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(path):
-    runs.obtain(path, lambda _: contents())
+    runs.load_or_make(path, lambda _: contents())
 
     def full(_):
         raise OSError(28, "No space left on device", str(path.parent / "somewhere"))
 
     with pytest.raises(AelibError, match="somewhere cannot be written .No space left on device.: make room"):
-        runs.obtain(path, full, again=True)
+        runs.load_or_make(path, full, again=True)
     assert runs.load(path).metrics == {"test_loss": 1.0}
 
 
@@ -195,12 +195,12 @@ def test_the_provenance_says_where_the_project_is_on_github(tmp_path, monkeypatc
 
 
 def test_weights_are_plain_tensors(path):
-    runs.obtain(path, lambda _: contents())
+    runs.load_or_make(path, lambda _: contents())
     assert set(safetensors.torch.load_file(path / "weights.safetensors")) == {"w"}
 
 
 def test_ends_of_lines_that_git_has_changed_are_named(path):
-    runs.obtain(path, lambda _: contents())
+    runs.load_or_make(path, lambda _: contents())
     for name in ("config.json", "history.csv"):
         whole = (path / name).read_bytes()
         (path / name).write_bytes(whole.replace(b"\n", b"\r\n"))

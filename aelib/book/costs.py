@@ -29,9 +29,9 @@ def draw(benchmarks: Path, folder: Path) -> None:
     """Draw its figures into `folder`."""
     grown = _read(benchmarks, "growth")
 
-    def panel(part: str, cost: str, lines: dict[str, str], unit: float = 1.0) -> figures.Growing:
+    def panel(part: str, cost: str, lines: dict[str, str], unit: float = 1.0) -> figures.CostPanel:
         columns = {what: [row[name] / unit for row in grown[part]] for name, what in lines.items()}
-        return figures.Growing(part.capitalize(), [row["count"] for row in grown[part]], cost, columns)
+        return figures.CostPanel(part.capitalize(), [row["count"] for row in grown[part]], cost, columns)
 
     drawings = {
         "growth": [

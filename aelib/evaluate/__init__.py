@@ -1,6 +1,6 @@
 """Metrics over stored runs: each a function with a version, whose result is kept beside the run that it is of."""
 
-from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, restorations, tsne_map
+from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
 from aelib.evaluate.classifiers import answers
 from aelib.evaluate.store import METRICS, Metric, evaluate, faults, metric, metrics_of
 
@@ -14,6 +14,7 @@ __all__ = [
     "faults",
     "metric",
     "metrics_of",
+    "probabilities",
     "restorations",
     "tsne_map",
 ]

@@ -88,14 +88,14 @@ def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
     as in `reconstructions`: (N,) each. `frechet`, (): their distance from the test images in the 320 features of the
     CNN with transforms. Of one that has a prior also `prior_frechet`, of codes drawn from that.
     """
-    trained, judge, eye = experiments.open_run(run), experiments.load_model(cnn), experiments.load_model(features)
+    trained, eye = experiments.open_run(run), experiments.load_model(features)
     count = min(DRAWN, len(trained.images))
     drawn = trained.decode(latent.random_codes(trained.codes, count, box=experiments.random_box(run), seed=1))
-    probabilities = _answers(judge, drawn)
+    answered = probabilities(cnn, drawn)
     real = _features(eye, trained.images)
     found = {
-        "confidence": metrics.confidence(probabilities),
-        "entropy": metrics.entropy(probabilities),
+        "confidence": metrics.confidence(answered),
+        "entropy": metrics.entropy(answered),
         "sharpness": _sharpness(drawn),
         "frechet": np.asarray(metrics.frechet_distance(_features(eye, drawn), real)),
     }
@@ -107,8 +107,10 @@ def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
 
 
 @torch.no_grad()
-def _answers(cnn: Model, images: np.ndarray) -> np.ndarray:
-    return torch.cat([cnn(part).softmax(1) for part in _parts(images)]).numpy()
+def probabilities(cnn: Run, images: np.ndarray) -> np.ndarray:
+    """What the CNN of a run thinks that images, (N, 28, 28) in [0, 1], are: (N, C)."""
+    judge = experiments.load_model(cnn)
+    return torch.cat([judge(part).softmax(1) for part in _parts(images)]).numpy()
 
 
 @torch.no_grad()

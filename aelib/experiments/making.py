@@ -92,7 +92,7 @@ def obtain(
         garments = find_profile(profile, dataset).garments()
         return _make(asked, garments, workspace, maps=maps, precision=precision)
 
-    run = runs.obtain(asked.path, make, again=again)
+    run = runs.load_or_make(asked.path, make, again=again)
     why = origin.doubt(asked.path)
     code.say(f"run {asked.path.name}", why, origin.mend(asked.path, why))
     return run
@@ -267,8 +267,8 @@ def _make(
         arrays: dict[str, Tensor] = {}
         if config.get("summary"):
             weights, picture = {}, None
-        if not experiment.looks_long or (maps and not config.get("summary")):
-            arrays = experiment.look(model, loaders)
+        if not experiment.keeps_much or (maps and not config.get("summary")):
+            arrays = experiment.keepsakes(model, loaders)
         if picture is not None:
             arrays["pictures"] = history.pictures
         if history.curve:

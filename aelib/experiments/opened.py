@@ -89,7 +89,7 @@ def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     model, loaders = prepared(run)
     metrics, arrays = measure(model, loaders), dict[str, Tensor]()
     if isinstance(experiment, ClassifierExperiment):
-        arrays = {name: each for name, each in experiment.look(model, loaders).items() if name in run.arrays}
+        arrays = {name: each for name, each in experiment.keepsakes(model, loaders).items() if name in run.arrays}
     elif (picture := experiment.picture(images_of(run))) is not None:
         from aelib import training
 

@@ -53,8 +53,8 @@ class Experiment:
 
     source_key: ClassVar[str] = "source"
     """What a run's configuration calls the digest of its source's weights."""
-    looks_long: ClassVar[bool] = False
-    """Whether `look` takes long, and much room."""
+    keeps_much: ClassVar[bool] = False
+    """Whether `keepsakes` takes long, and much room."""
 
     def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
         """The experiment with the hyper-parameters that a study chose.
@@ -83,7 +83,7 @@ class Experiment:
         """The input, (1, 1, 28, 28), whose output is kept after every epoch, if the output is an image."""
         return None
 
-    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
+    def keepsakes(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
         """What is kept of the trained `model` beside its weights: arrays over the test images, by name."""
         return {}
 
@@ -101,7 +101,7 @@ class AutoencoderExperiment(Experiment):
     perplexity: float = 80
     box: float = 0.6
 
-    looks_long: ClassVar[bool] = True
+    keeps_much: ClassVar[bool] = True
 
     def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
         """The same shape and training; a learning rate that is left to the finder stays so."""
@@ -117,7 +117,7 @@ class AutoencoderExperiment(Experiment):
         """The data set's pictured image."""
         return garments.picture
 
-    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
+    def keepsakes(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
         """`codes`: (M, latent_dim), float32; `tsne`: their map, (M, 2)."""
         codes = encode(model, loaders)
         return {"codes": codes, "tsne": torch.from_numpy(latent.tsne(codes.numpy(), perplexity=self.perplexity))}
@@ -127,7 +127,7 @@ class AutoencoderExperiment(Experiment):
 class ClassifierExperiment(Experiment):
     """The training of a classifier, of which the answers to the test images are kept."""
 
-    def look(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
+    def keepsakes(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
         """`logits`: (M, C), float16; `predictions`: (M,), uint8, the likeliest class."""
         logits = outputs(model, loaders)
         return {"logits": halved(logits), "predictions": logits.argmax(1).to(torch.uint8)}
@@ -150,7 +150,7 @@ class TransferExperiment(ClassifierExperiment):
             raise AelibError(
                 f"a classifier stands on an autoencoder's encoder, which {source.model_class.__name__} lacks"
             )
-        shape = {"features": encoder.features, "linear_units": encoder.linear_units, "dropout": encoder.dropout}
+        shape = {"features": encoder.feature_count, "linear_units": encoder.linear_units, "dropout": encoder.dropout}
         return replace(self, model=replace(self.model, **shape))
 
     def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:

@@ -61,7 +61,7 @@ class AutoencoderConfig:
         return stage_sizes(self.conv, instance_norm=self.instance_norm)
 
     @property
-    def features(self) -> int:
+    def feature_count(self) -> int:
         """Length of the flattened output of the convolutional part, for example 1600."""
         return self.channels[-1] * self.sizes[-1] ** 2
 
@@ -78,11 +78,11 @@ class SymmetricAutoencoder(Model):
         self.config = config = config or AutoencoderConfig()
         side = config.sizes[-1]
         self.features = conv_stack(config.conv, config.channels, instance_norm=config.instance_norm)
-        self.hidden = linear_block(config.features, config.linear_units, config.dropout)
+        self.hidden = linear_block(config.feature_count, config.linear_units, config.dropout)
         self.latent = nn.Linear(config.linear_units, config.latent_dim)
         self.decoder = nn.Sequential(
             linear_block(config.latent_dim, config.linear_units, config.dropout),
-            linear_block(config.linear_units, config.features, config.dropout),
+            linear_block(config.linear_units, config.feature_count, config.dropout),
             nn.Unflatten(1, (config.channels[-1], side, side)),
             transposed_stack(config.conv, config.channels, instance_norm=config.instance_norm),
         )

@@ -86,7 +86,7 @@ class TransferClassifier(_Classifier):
         Raises:
             AelibError: that block has another shape.
         """
-        theirs = (autoencoder.config.features, autoencoder.config.linear_units)
+        theirs = (autoencoder.config.feature_count, autoencoder.config.linear_units)
         ours = (self.config.features, self.config.linear_units)
         if theirs != ours:
             raise AelibError(
