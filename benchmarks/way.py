@@ -29,7 +29,7 @@ from aelib import data, engines, experiments, lightning, training
 from aelib.data import GarmentLoaders, Garments, SplitConfig, synthetic
 from aelib.errors import AelibError
 from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, features_of
-from aelib.models.layers import DroppingLeakyReLU, QuickConv2d, QuickConvTranspose2d, _InstanceNorm
+from aelib.models.kernels import DroppingLeakyReLU, InstanceNorm, QuickConv2d, QuickConvTranspose2d
 
 SPLIT = SplitConfig() if torch.cuda.is_available() else SplitConfig(train=12_800, validation=2_200, test=2_000)
 """A quarter of the report's epoch; all of it where a GPU makes it short."""
@@ -137,7 +137,7 @@ def as_pytorch_has_it(model: Model) -> None:
             for ours, theirs in (
                 (QuickConv2d, nn.Conv2d),
                 (QuickConvTranspose2d, nn.ConvTranspose2d),
-                (_InstanceNorm, nn.InstanceNorm2d),
+                (InstanceNorm, nn.InstanceNorm2d),
             ):
                 if isinstance(layer, ours):
                     layer.__class__ = theirs
