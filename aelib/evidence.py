@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch.utils.flop_counter import FlopCounterMode
 
 from aelib import experiments, metrics
@@ -118,8 +117,7 @@ def _nearness(seeds: Seeds, place: str) -> np.ndarray:
     """Rank correlation of the classes' distances in a place with how often the CNN confuses them."""
     upper, found = np.triu_indices(10, 1), []
     for distances, confusions in zip(seeds.found("AE", "classes", f"{place}_distances"), seeds.confusions, strict=True):
-        alike = np.ptp(confusions[upper]) == 0  # where nothing is confused nothing correlates
-        found.append(0.0 if alike else spearmanr(distances[upper], confusions[upper]).statistic)
+        found.append(metrics.rank_correlation(distances[upper], confusions[upper]))
     return np.array(found)
 
 

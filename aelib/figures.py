@@ -576,14 +576,28 @@ def study_history(
 
 
 @_figure_of
-def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[str], *, of: Sequence[Stored]) -> Drawing:
+def latent_scatter(
+    dims: np.ndarray,
+    values: np.ndarray,
+    optimizers: Sequence[str],
+    *,
+    theirs: Mapping[str, np.ndarray] | None = None,
+    of: Sequence[Stored],
+) -> Drawing:
     """Lowest validation loss, in logarithm, against the latent dimension, by optimiser (Figure 2).
 
     Args:
         dims, values: (N,), of the trials that have a value.
         optimizers: N names.
+        theirs: the report's trials, as `report.completed` has them.
     """
-    columns = {"latent_dim": dims, "lowest_validation_loss": values, "optimizer": np.array(optimizers)}
+    both = theirs or {"latent_dim": dims[:0], "value": values[:0], "optimizer": np.array(optimizers)[:0]}
+    columns: dict[str, Iterable[Any]] = {
+        "whose": ["ours"] * len(dims) + ["report"] * len(both["value"]),
+        "latent_dim": np.concatenate([dims, both["latent_dim"]]),
+        "lowest_validation_loss": np.concatenate([values, both["value"]]),
+        "optimizer": np.concatenate([np.array(optimizers), both["optimizer"]]),
+    }
     figure = _figure(3.6, of, columns)
     axis = figure.subplots()
     for name, colour, marker in zip(
@@ -593,10 +607,16 @@ def latent_scatter(dims: np.ndarray, values: np.ndarray, optimizers: Sequence[st
         axis.plot(
             dims[chosen], values[chosen], marker, color=colour, markersize=5, alpha=0.85, linestyle="", label=name
         )
+        if theirs is not None and (same := theirs["optimizer"] == name).any():
+            hollow: dict[str, Any] = {"color": REPORT, "fillstyle": "none", "markersize": 5, "linestyle": ""}
+            axis.plot(theirs["latent_dim"][same], theirs["value"][same], marker, label=f"{name}, report", **hollow)
     axis.set(xlabel="Latent dimension", ylabel="Lowest validation loss")
     _log_losses(axis)
-    _cut(axis, dims, values)
-    axis.legend(title="Optimiser")
+    _cut(axis, np.concatenate([dims, both["latent_dim"]]), np.concatenate([values, both["value"]]))
+    if theirs is None:
+        axis.legend(title="Optimiser")
+    else:
+        figure.legend(title="Optimiser", loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -649,13 +669,27 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: S
 
 
 @_figure_of
-def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
+def study_contour(
+    dims: np.ndarray,
+    units: np.ndarray,
+    values: np.ndarray,
+    *,
+    theirs: Mapping[str, np.ndarray] | None = None,
+    of: Sequence[Stored],
+) -> Drawing:
     """The loss, interpolated over latent dimension and linear units; dots are trials (Figure 16).
 
     Args:
         dims, units, values: (N,), of the trials that have a value.
+        theirs: the report's trials, as `report.completed` has them.
     """
-    columns = {"latent_dim": dims, "linear_units": units, "lowest_validation_loss": values}
+    both = theirs or {"latent_dim": dims[:0], "linear_units": units[:0], "value": values[:0]}
+    columns: dict[str, Iterable[Any]] = {
+        "whose": ["ours"] * len(dims) + ["report"] * len(both["value"]),
+        "latent_dim": np.concatenate([dims, both["latent_dim"]]),
+        "linear_units": np.concatenate([units, both["linear_units"]]),
+        "lowest_validation_loss": np.concatenate([values, both["value"]]),
+    }
     figure = _figure(4.2, of, columns)
     axis = figure.subplots()
     levels = np.geomspace(values.min(), values.max(), 12)
@@ -665,10 +699,16 @@ def study_contour(dims: np.ndarray, units: np.ndarray, values: np.ndarray, *, of
     axis.plot(dims, units, "o", markersize=4, **marks)
     best = np.argmin(values)
     axis.plot(dims[best], units[best], "*", markersize=14, label="best trial", linestyle="", **marks)
+    if theirs is not None:
+        marks = {"color": REPORT, "markeredgecolor": "black", "clip_on": False, "linestyle": ""}
+        axis.plot(theirs["latent_dim"], theirs["linear_units"], "o", markersize=4, label="trials, report", **marks)
+        best = np.argmin(theirs["value"])
+        at = theirs["latent_dim"][best], theirs["linear_units"][best]
+        axis.plot(*at, "*", markersize=14, label="best trial, report", **marks)
     bar = figure.colorbar(filled, ax=axis, label="Lowest validation loss, log scale", format="%.4f")
     bar.ax.minorticks_off()
     axis.set(xlabel="Latent dimension", ylabel="Linear units")
-    axis.legend(loc="upper left", facecolor="white", framealpha=0.8, frameon=True)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import binomtest, chi2_contingency, ttest_rel
+from scipy.stats import binomtest, chi2_contingency, spearmanr, ttest_rel
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -126,6 +126,13 @@ def laplacian_variance(images: np.ndarray) -> np.ndarray:
     centre, vertical = images[:, 1:-1, 1:-1], images[:, :-2, 1:-1] + images[:, 2:, 1:-1]
     horizontal = images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
     return (vertical + horizontal - 4 * centre).astype(np.float64).var((1, 2))
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's: 1 where two (N,) rise together, −1 where one falls; 0 where one of them does not change."""
+    if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
+        return 0.0
+    return float(spearmanr(first, second).statistic)
 
 
 def confidence(probabilities: np.ndarray) -> np.ndarray:

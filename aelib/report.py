@@ -78,6 +78,13 @@ def trials() -> list[dict[str, str]]:
     return _table("study")
 
 
+def completed() -> dict[str, np.ndarray]:
+    """The trials that the report's study completed: `value`, `latent_dim`, `linear_units`, `optimizer`; (N,) each."""
+    rows = [each for each in trials() if each["state"] == "complete"]
+    kinds = {"value": float, "latent_dim": int, "linear_units": int, "optimizer": str}
+    return {name: np.array([kind(each[name]) for each in rows]) for name, kind in kinds.items()}
+
+
 def objectives() -> np.ndarray:
     """The lowest validation losses of the trials that the report's study completed, NaN for the others, (60,)."""
     return np.array([float(each["value"]) if each["state"] == "complete" else np.nan for each in trials()])

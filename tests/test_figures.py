@@ -52,10 +52,10 @@ def all_figures(of):
     yield figures.study_history(np.where(np.arange(30) == 7, np.nan, values), pruned, 15, of=of)
     yield figures.study_history(values, pruned, 15, theirs=report.objectives(), of=of)
     dims, units = rng.integers(5, 21, 30) * 2, rng.integers(16, 33, 30) * 8
-    yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, of=of)
+    yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, theirs=report.completed(), of=of)
     shares = {"L2 penalty": 0.52, "Optimiser": 0.3, "Instance normalisation": 0.18}
     yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), of=of)
-    yield figures.study_contour(dims, units, values, of=of)
+    yield figures.study_contour(dims, units, values, theirs=report.completed(), of=of)
     yield figures.pareto_fronts({"Latent dimension": dims, "Parameters": 1000.0 * units}, values, of=of)
     lines = {"an epoch": [15.0, 44.0], "t-SNE": [40.0, 150.0]}
     seconds = figures.CostPanel("Images", [70_000, 210_000], "Seconds", lines)

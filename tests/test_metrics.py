@@ -84,3 +84,10 @@ def test_rows_of_counts_that_differ_more_than_by_chance():
     other = np.array([0.7, 0.2, 0.05, 0.04, 0.01, 0, 0, 0, 0, 0])
     assert metrics.homogeneity(draws.multinomial(1000, shares, 1), draws.multinomial(1000, other, 1))[0] < 1e-6
     assert metrics.homogeneity(np.diag([1000] * 10), np.diag([1000] * 10)).tolist() == [1.0] * 10
+
+
+def test_rank_correlation():
+    rising = np.arange(9.0)
+    assert metrics.rank_correlation(rising, rising**3) == pytest.approx(1)
+    assert metrics.rank_correlation(rising, -np.exp(rising)) == pytest.approx(-1)
+    assert metrics.rank_correlation(rising, np.ones(9)) == 0
