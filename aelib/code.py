@@ -20,6 +20,7 @@ DECISIVE = (
     "data/batches",
     "engines",
     "epochs",
+    "experiments/registry",
     "finder",
     "hyperparameters",
     "lightning",
@@ -28,7 +29,8 @@ DECISIVE = (
     "training",
 )
 """The modules and the package of aelib that decide, with the configuration, the data and the seed, how a training
-ends. Shapes and hyper-parameters of an experiment are not among them: they are in the configuration of its runs."""
+ends. That the registry has the shapes and hyper-parameters of experiments as well, which are in the configuration of
+their runs, costs a probe."""
 
 TOLERANCE = 3e-4
 """Relative, of each number of a probe. Processors differ in the order of sums and in the last digit of exponentials;

@@ -217,6 +217,8 @@ def do_chapter(options: argparse.Namespace) -> None:
 
     given = {name: _value(text) for name, text in options.parameters}
     profile = find_profile(given.get("profile", "report"), given.get("dataset"))
+    if profile.dataset:
+        given["dataset"] = str(profile.dataset)  # the chapter is executed in another folder
     _in_a_checkout()
     if profile.garments is data.load:
         do_data(argparse.Namespace(source=None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -63,7 +64,7 @@ def entries(folder: Path) -> list[Entry]:
         Entry(
             path.name,
             config.get("experiment", path.name.rpartition("-")[0]),
-            differences[path],
+            differences[path] | ({"dataset": provenance["data"]} if "dataset" in provenance else {}),
             config.get("seed"),
             metrics,
             bool(config.get("summary")),
@@ -158,15 +159,24 @@ def remove(folder: Path, names: Iterable[str], *, published: bool = False) -> li
         published: also those that are in the project's git.
 
     Raises:
-        AelibError: one is not there, or published and that was not said; then none is deleted.
+        AelibError: one is not there, is published and that was not said, or is stood on; then none is deleted.
     """
     chosen = [*dict.fromkeys(_named(folder, name) for name in names)]
     kept = [name for name in chosen if _tracked(folder / name)]
     if kept and not published:
         raise AelibError(f"{', '.join(kept)}: published, in git; to delete such a run say --published")
+    digests = {_digest(folder / name / "weights.safetensors"): name for name in chosen} if chosen else {}
+    for path in sorted(each.parent for each in folder.glob("[!.]*/config.json")):
+        stands_on = {each for each in runs.about(path)[0].values() if isinstance(each, str)} & digests.keys()
+        if stands_on and path.name not in chosen:
+            raise AelibError(f"{path.name} stands on {digests[stands_on.pop()]}: delete both, or neither")
     for name in chosen:
         shutil.rmtree(folder / name)
     return chosen
+
+
+def _digest(weights: Path) -> str | None:
+    return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
 
 
 def _named(folder: Path, name: str) -> str:

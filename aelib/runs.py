@@ -6,7 +6,8 @@
 - `history.csv`: one row an epoch; `metrics.json`: computed from the stored weights;
 - `arrays.safetensors`: what took long to compute and the figures need;
 - `provenance.json`: commit, versions, hardware, time;
-- `SHA256SUMS`: a checksum of each, as `sha256sum --check` reads it.
+- `SHA256SUMS`: a checksum of each, as `sha256sum --check` reads it;
+- `evaluations/`: what metrics have found of it since (`aelib.evaluate`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The report's claims, each with the rules that decide it, written down before the runs that they are applied to."""
+"""The report's claims with the rules of several seeds, written down before the runs that they are applied to.
+
+They decide nothing yet: `aelib.claims` does, until all seeds are trained.
+"""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def _beyond(run: Run, again: Contents) -> Iterator[str]:
     of = "accuracy" if "test_accuracy" in run.metrics else "loss"
     for part in ("validation", "test"):
         stored, made = run.metrics[f"{part}_{of}"], again.metrics[f"{part}_{of}"]
-        allowed = SPREAD * stored
+        allowed = SPREAD * abs(stored)
         if of == "accuracy":
             share = min(stored, EASIEST)
             allowed = 3 * (2 * share * (1 - share) / run.config["data"][part]) ** 0.5

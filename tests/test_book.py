@@ -379,7 +379,7 @@ def test_chapters_are_thin_and_stored_without_outputs(path):
         (["profile", "nonsense"], "profile must be one of report, quick, smoke, not 'nonsense'"),
         (
             ["latent_dmi", "16"],
-            "parameter must be one of profile, seed, config, latent_dim, linear_units, instance_norm, "
+            "parameter must be one of profile, dataset, seed, config, latent_dim, linear_units, instance_norm, "
             "optimizer, learning_rate, weight_decay, not 'latent_dmi'; did you mean 'latent_dim'?",
         ),
         (

@@ -156,7 +156,7 @@ def test_a_mistyped_line_of_the_first_cell_is_refused_in_one_line(lines, tmp_pat
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("aelib: parameter must be one of profile, seed, config, ")
+    assert last.startswith("aelib: parameter must be one of profile, dataset, seed, config, ")
     assert last.endswith("not 'betta'; did you mean 'beta'?")
     assert not runs.results_folder().exists()
 

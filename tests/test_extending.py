@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from aelib import cli, evaluate, experiments, figures, runs, sweeps, tables, verify
+from aelib import cli, evaluate, experiments, figures, index, runs, sweeps, tables, verify
 from aelib.data import own
 from aelib.errors import AelibError
 from aelib.experiments import AutoencoderExperiment, Experiment
@@ -295,3 +295,27 @@ def test_a_training_on_ones_own_images_knows_them(all_tiny, digits, tmp_path, mo
     own.load.cache_clear()
     with pytest.raises(AelibError, match="digits.npz is not there"):
         experiments.open_run(runs.load(moved))
+
+
+def test_a_folder_of_pictures_is_what_it_seems(digits, tmp_path):
+    """What an editor has put there is no class; no picture is made another without a word."""
+    images, _ = digits
+    written("pictures", digits, tmp_path)
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    assert len(own.load(tmp_path).classes) == 10
+    (tmp_path / "train" / "digit x").mkdir()
+    own.load.cache_clear()
+    with pytest.raises(AelibError, match="has no picture of digit x"):
+        own.load(tmp_path)
+    (tmp_path / "train" / "digit x").rmdir()
+    Image.fromarray(images[0].astype(np.uint16) * 257).save(tmp_path / "train" / "digit 0" / "deep.png")
+    with pytest.raises(AelibError, match="deep.png has more than 256 greys"):
+        own.load(tmp_path)
+
+
+def test_what_another_run_stands_on_is_not_deleted(second, tmp_path, capsys):
+    run = experiments.obtain("second", profile="smoke")
+    source = experiments.source_of(run.path, run.config)
+    with pytest.raises(AelibError, match=f"{run.path.name} stands on {source.path.name}: delete both, or neither"):
+        index.remove(tmp_path / "smoke", [source.path.name])
+    assert index.remove(tmp_path / "smoke", [source.path.name, run.path.name]) == [source.path.name, run.path.name]

@@ -970,7 +970,7 @@ def test_a_silhouette_of_one_class_is_named():
 def test_a_machine_without_a_network(tmp_path):
     """And without the data: where the Debian package is installed, it is found all the same."""
     done = apart("--net", '"$PYTHON" -m aelib.cli data')
-    if Path("/", data.DEBIAN_FOLDER).is_dir():
+    if Path("/", fashion_mnist.DEBIAN_FOLDER).is_dir():
         assert done.returncode == 0
     else:
         assert done.returncode == 1

@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 from aelib import cores, data, runs, words
 from aelib.book.cache import Execution, Line, kept, key_of
 from aelib.errors import AelibError
+from aelib.profiles import find_profile
 
 AT_ONCE = 2
 """Chapters that are executed at once. Most of what they do, imports and drawing, is on one core each."""
@@ -52,7 +53,9 @@ def execute_all(
     def obtain(name: str) -> tuple[Line, Execution, NotebookNode]:
         path, executed = root / "book" / f"{name}.ipynb", folder / f"{name}.ipynb"
         source = nbformat.read(path, as_version=4)
-        key = key_of(root, parameters, tuple(cell.source for cell in _code(source)))
+        # Of one's own images the path says little.
+        images = find_profile("report", parameters["dataset"]).sha256 if parameters.get("dataset") else ""
+        key = key_of(root, parameters | {"images": images}, tuple(cell.source for cell in _code(source)))
         line, execution = kept(executed, key, partial(execute, path, executed, parameters, environment, kernels))
         return line, execution, _with_outputs(source, nbformat.read(executed, as_version=4), parameters)
 

@@ -34,8 +34,8 @@ def load(path: Path) -> Garments:
     """The data set at `path`, an absolute one, in one of the `FORMS`.
 
     Its pixels are whole numbers in [0, 255], or fractions in [0, 1]; its labels are whole numbers, and, of a folder of
-    pictures, the folders' names. Where nothing says which images are for testing, one in seven of each class is, always
-    the same.
+    pictures, the folders' names; colours become greys, and transparency is left out. Where nothing says which images
+    are for testing, one in seven of each class is, always the same.
 
     Raises:
         AelibError: there is none, in none of these forms, or of other images.
@@ -107,7 +107,7 @@ def _pictures(folder: Path) -> tuple[Labelled, Labelled | None, tuple[str, ...]]
     parts = [folder / "train", folder / "test"]
     if not all(part.is_dir() for part in parts):
         parts = [folder]
-    classes = sorted({each.name for part in parts for each in part.iterdir() if each.is_dir()})
+    classes = sorted({each.name for part in parts for each in part.glob("[!.]*") if each.is_dir()})
     read = []
     for part in parts:
         images, labels = [], []
@@ -117,10 +117,14 @@ def _pictures(folder: Path) -> tuple[Labelled, Labelled | None, tuple[str, ...]]
                     with Image.open(path) as picture:
                         if picture.size != (IMAGE_SIZE, IMAGE_SIZE):
                             raise _wrong_size(path, picture.size)
+                        if picture.mode in ("I", "F") or picture.mode.startswith("I;"):  # they would be cut off
+                            raise AelibError(f"{path} has more than 256 greys: convert it to 8 bits first")
                         images.append(np.asarray(picture.convert("L")))
                     labels.append(label)
         if not images:
             raise AelibError(f"dataset {part} holds no pictures in folders, one a class: give {FORMS}")
+        if missing := {*range(len(classes))} - {*labels}:
+            raise AelibError(f"dataset {part} has no picture of {classes[min(missing)]}: give some of each class")
         read.append((np.stack(images), np.array(labels)))
     return read[0], read[1] if len(read) > 1 else None, tuple(classes)
 

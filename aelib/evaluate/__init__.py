@@ -1,7 +1,7 @@
 """Metrics over stored runs: each a function with a version, whose result is kept beside the run that it is of."""
 
 from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
-from aelib.evaluate.classifiers import answers
+from aelib.evaluate.classifiers import answers  # and with it, the others' entries
 from aelib.evaluate.store import METRICS, Metric, evaluate, faults, metric, metrics_of
 
 __all__ = [

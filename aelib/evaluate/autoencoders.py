@@ -67,7 +67,7 @@ def classes(run: Run) -> Numbers:
     """How the classes lie: on the maps `pca` and `tsne`, and in whole `codes`.
 
     For each of the three, `<name>_neighbours` and `<name>_silhouette`, (), as in `aelib.metrics`; and
-    `<name>_distances`, (10, 10), between the means of the classes.
+    `<name>_distances`, (C, C), between the means of the classes.
     """
     trained = experiments.open_run(run)
     places = {"pca": latent.pca(trained.codes)[0], "tsne": tsne_map(run), "codes": trained.codes}

@@ -296,7 +296,7 @@ def train_again(run: Run, workspace: Path) -> Contents:
     In the same precision and with the same threads from step to step, where this machine can.
 
     Raises:
-        AelibError: as `measure_again`, or the training diverged.
+        AelibError: as `opened.measure_again`, or the training diverged.
     """
     source = origin.source_of(run.path, run.config)
     asked = Asked(as_configured(run.config), run.config, run.path, source, {})

@@ -79,7 +79,7 @@ def _load_weights(model: Model, run: Run) -> None:
 def measure_again(run: Run) -> tuple[dict[str, float], dict[str, Tensor]]:
     """What the metrics of `run` take from its weights, and its arrays, from the weights and the data.
 
-    Of the arrays only those that the weights alone decide, where they are kept: `logits`, (M, 10), and `predictions`,
+    Of the arrays only those that the weights alone decide, where they are kept: `logits`, (M, C), and `predictions`,
     (M,), or `codes`, (M, latent_dim); and of `pictures` that of the best epoch, (28, 28).
 
     Raises:
@@ -163,7 +163,7 @@ def open_run(run: Run) -> Trained:
     """
     model = load_model(run)
     if not isinstance(model, SymmetricAutoencoder):
-        raise AelibError(f"run {run.path.name} is a classifier, which has no codes: use load_model")
+        raise AelibError(f"run {run.path.name} is of no autoencoder, and has no codes: use load_model")
     images, labels = tested_on(run)
     codes = run.arrays.get("codes")
     if codes is None:  # not kept
