@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from aelib import cli, evaluate, experiments, figures, index, runs, sweeps, tables, verify
+from aelib import book, cli, evaluate, experiments, figures, index, runs, sweeps, tables, verify
 from aelib.data import own
 from aelib.errors import AelibError
 from aelib.experiments import AutoencoderExperiment, Experiment
@@ -319,3 +319,15 @@ def test_what_another_run_stands_on_is_not_deleted(second, tmp_path, capsys):
     with pytest.raises(AelibError, match=f"{run.path.name} stands on {source.path.name}: delete both, or neither"):
         index.remove(tmp_path / "smoke", [source.path.name])
     assert index.remove(tmp_path / "smoke", [source.path.name, run.path.name]) == [source.path.name, run.path.name]
+
+
+def test_a_chapter_is_told_where_ones_own_images_are(digits, tmp_path, monkeypatch):
+    """It is executed in another folder than that which a relative path is about."""
+    written("npz", digits, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    given = []
+    monkeypatch.setattr(book, "build_chapter", lambda root, name, parameters, **_: given.append(parameters) or root)
+    asked = ["chapter", "01_convolutional", "-p", "dataset", "digits.npz", "-p", "profile", "smoke"]
+    assert cli.main(asked) == 0
+    assert given == [{"dataset": str(tmp_path / "digits.npz"), "profile": "smoke"}]
+    assert cli.main([*asked[:4], "digit.npz"]) == 1
