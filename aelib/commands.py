@@ -200,12 +200,19 @@ def do_evaluate(options: argparse.Namespace) -> None:
     from aelib.profiles import find_profile
 
     find_profile(options.profile)
+    failed = []
     for path in sorted((runs.results_folder() / options.profile).glob("[!.]*/config.json")):
         if path.parent.name.rpartition("-")[0] in experiments.EXPERIMENTS:
-            run = runs.load(path.parent)
-            for name in evaluate.metrics_of(run):
-                evaluate.evaluate(run, name)
-                print(f"{run.path.name}: {name}", flush=True)
+            try:
+                run = runs.load(path.parent)
+                for name in evaluate.metrics_of(run):
+                    evaluate.evaluate(run, name)
+                    print(f"{run.path.name}: {name}", flush=True)
+            except AelibError as error:  # the others are to be evaluated as well
+                failed.append(path.parent.name)
+                print(f"{path.parent.name}: {error}", flush=True)
+    if failed:
+        raise AelibError(f"{', '.join(failed)}: see above; the others are evaluated")
 
 
 def do_chapter(options: argparse.Namespace) -> None:
@@ -269,7 +276,7 @@ def do_verify(options: argparse.Namespace) -> None:
     if options.retrain is not None:
         show(verify.verify_retrained(folder, options.retrain))
         return
-    workers = cores.asked() or cores.available()
+    workers = min(cores.asked() or cores.available(), cores.available())
     show(verify.verify_runs(folder, workers=workers, again=options.again))
     html = runs.ROOT / "_build" / "html"
     if (html / "index.html").exists():

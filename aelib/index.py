@@ -167,8 +167,13 @@ def remove(folder: Path, names: Iterable[str], *, published: bool = False) -> li
         raise AelibError(f"{', '.join(kept)}: published, in git; to delete such a run say --published")
     digests = {_digest(folder / name / "weights.safetensors"): name for name in chosen} if chosen else {}
     for path in sorted(each.parent for each in folder.glob("[!.]*/config.json")):
-        stands_on = {each for each in runs.about(path)[0].values() if isinstance(each, str)} & digests.keys()
-        if stands_on and path.name not in chosen:
+        if path.name in chosen:
+            continue
+        stands_on = set[str]()
+        with contextlib.suppress(OSError, ValueError):  # of what is damaged `aelib verify` says it
+            config = json.loads((path / "config.json").read_text())
+            stands_on = {each for each in config.values() if isinstance(each, str)} & digests.keys()
+        if stands_on:
             raise AelibError(f"{path.name} stands on {digests[stands_on.pop()]}: delete both, or neither")
     for name in chosen:
         shutil.rmtree(folder / name)

@@ -24,6 +24,7 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, neighbours: int =
 
     Of ten classes in disorder about a tenth are named; of ten separate clusters, all.
     """
+    neighbours = min(neighbours, len(points) - 1)
     _, nearest = NearestNeighbors(n_neighbors=neighbours + 1).fit(points).kneighbors(points)
     votes = np.zeros((len(points), labels.max() + 1), dtype=int)
     np.add.at(votes, (np.arange(len(points))[:, None], labels[nearest[:, 1:]]), 1)

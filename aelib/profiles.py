@@ -57,12 +57,14 @@ class Profile:
         split = replace(
             split, train=available - validation, validation=validation, test=min(split.test, len(images.test_images))
         )
-        notice = " ".join(filter(None, [_not_fashion_mnist(images.name), self.notice]))
+        notice = _notice(self, images.name)
         return replace(self, garments=lambda: own.load(path), split=split, notice=notice, dataset=path)
 
 
-def _not_fashion_mnist(name: str) -> str:
-    return f"IMAGES OF {name}, not of FashionMNIST."
+def _notice(profile: Profile, images: str) -> str:
+    """What marks pages and figures of `profile` on the data set of that name, one's own."""
+    effort = profile.notice.partition(":")[0]
+    return f"IMAGES OF {images}, not of FashionMNIST" + (f"; {effort}" if effort else "")
 
 
 PROFILES = {
@@ -103,6 +105,5 @@ def profile_of(path: Path, provenance: Mapping[str, Any]) -> str:
 
 def notice_of(path: Path, provenance: Mapping[str, Any]) -> str:
     """What marks what is made from the run or study at `path`; empty for what is published."""
-    notice = PROFILES[profile_of(path, provenance)].notice
-    name = _not_fashion_mnist(provenance["data"]) if provenance.get("dataset") else ""
-    return " ".join(filter(None, [name, notice]))
+    profile = PROFILES[profile_of(path, provenance)]
+    return _notice(profile, provenance["data"]) if provenance.get("dataset") else profile.notice

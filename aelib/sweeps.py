@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +66,8 @@ def sweep(
     at_least_one("workers", workers)
     check(name, seeds=seeds, **options)
     fixed, asked = _grid(seeds, {"maps": False} | options)
+    if fixed.get("dataset"):
+        fixed["dataset"] = str(Path(fixed["dataset"]).expanduser().absolute())  # a worker may stand elsewhere
     folder = folder or runs.results_folder()
     found, failed = _obtain(name, asked, fixed, folder, workers, executor)
     if failed and len(asked) == 1:
@@ -141,14 +143,12 @@ def _grid(seeds: Sequence[int], options: dict[str, Any]) -> tuple[dict[str, Any]
 
 def _nested(options: dict[str, Any]) -> dict[str, Any]:
     """`source.beta`, a parameter of the run that one stands on, as a part of `source`."""
-    found: dict[str, Any] = {}
-    for name, value in sorted(options.items()):  # `source` itself, which names an experiment, comes first
-        place, *inner = name.split(".", 1)
-        if inner:
-            whole = found.get(place, {})
-            found[place] = _nested({**({"experiment": whole} if isinstance(whole, str) else whole), inner[0]: value})
-        else:
-            found[place] = value
+    found = {name: value for name, value in options.items() if not name.startswith("source.")}
+    inner = {name.partition(".")[2]: value for name, value in options.items() if name not in found}
+    if inner:
+        source = {} if found.get("source") is None else found["source"]
+        whole = {"experiment": source} if isinstance(source, str) else source
+        found["source"] = _nested({**whole, **inner}) if isinstance(whole, Mapping) else whole
     return found
 
 

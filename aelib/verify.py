@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 from aelib import book, code, cores, evaluate, experiments, memory, runs, study
+from aelib.data import own
 from aelib.errors import AelibError, known
 from aelib.profiles import find_profile
 from aelib.runs import Contents, Run
@@ -90,7 +91,7 @@ def _keys(paths: list[Path]) -> dict[Path, str]:
     """Of each run that can be read, a digest of all that decides whether it agrees.
 
     That is the code, the libraries, all files of the run, its checksums and evaluations among them, and those of the
-    runs that it may stand on: of its experiment's source, and of the judges that its metrics ask.
+    runs that it may stand on: of its experiment's source, and of the judges that its metrics ask; and one's own images.
     """
     digests = dict[Path, list[tuple[str, str]]]()
     for path in paths:
@@ -103,13 +104,17 @@ def _keys(paths: list[Path]) -> dict[Path, str]:
     keys = {}
     for path, digest in digests.items():
         experiment, asked = experiments.EXPERIMENTS.get(_experiment(path)), set[str | None]()
+        images = ""
         if experiment:
             judges = (each.judges for each in evaluate.METRICS.values() if isinstance(experiment, each.of))
-            with suppress(OSError, ValueError):
-                differs = runs.about(path)[1].get("differs", {})
+            with suppress(OSError, ValueError, AelibError):
+                provenance = runs.about(path)[1]
+                differs = provenance.get("differs", {})
                 asked = {differs.get("source", {}).get("experiment", experiment.source), *itertools.chain(*judges)}
+                if dataset := provenance.get("dataset"):
+                    images = own.load(Path(dataset)).sha256
         others = [digests.get(each) for each in paths if _experiment(each) in asked]
-        key = repr((code_and_libraries, digest, others))
+        key = repr((code_and_libraries, digest, others, images))
         keys[path] = hashlib.sha256(key.encode()).hexdigest()
     return keys
 

@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from aelib import book, cli, evaluate, experiments, figures, index, runs, sweeps, tables, verify
-from aelib.data import own
+from aelib.data import SplitConfig, own
 from aelib.errors import AelibError
 from aelib.experiments import AutoencoderExperiment, Experiment
+from aelib.experiments.registry import split_of
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, Model, SymmetricAutoencoder, VariationalAutoencoder
 from aelib.models.variational import kl_to_standard_normal
@@ -146,6 +147,18 @@ def test_the_source_of_a_run_is_part_of_a_sweep(second, tmp_path):
     assert len(list((tmp_path / "smoke").glob("second-*"))) == 3
 
 
+def test_the_classes_are_for_the_images_to_say(tmp_path):
+    with pytest.raises(AelibError, match="parameter must be one of .*not 'classes'"):
+        experiments.obtain("cnn", profile="smoke", classes=5, folder=tmp_path)
+
+
+def test_no_split_leaves_a_batch_of_one():
+    for train in range(100, 230):
+        split = split_of(experiments.EXPERIMENTS["cnn"], SplitConfig(train=train, validation=30, batch_size=64))
+        assert split.train % 64 != 1
+        assert split.train + split.validation == train + 30
+
+
 def test_the_head_stands_on_any_encoder(all_tiny, tmp_path):
     """In its shape, with no need to say so."""
     source = {"experiment": "variational", "linear_units": 24, "beta": 4}
@@ -163,6 +176,8 @@ def test_the_head_stands_on_any_encoder(all_tiny, tmp_path):
         ("transfer", {"latnt_dim": 3}, "parameter must be one of .*did you mean 'latent_dim'"),
         ("transfer", "cnn", "a classifier stands on an autoencoder's encoder, which BaselineCNN lacks"),
         ("transfer", 3, "source must be the name of an experiment, or a mapping with parameters of it, not 3"),
+        ("transfer", 0, "source must be the name of an experiment"),
+        ("transfer", {"seed": 1}, "source takes an experiment and parameters of it, and not 'seed'"),
     ],
 )
 def test_a_wrong_source_is_one_line(name, source, words, tmp_path):
@@ -215,7 +230,7 @@ def test_ones_own_images_are_read_in_many_forms(form, digits, tmp_path):
     assert read.train_images.dtype == torch.uint8
     assert len(read.classes) == 10
     if form == "npz in parts":
-        assert torch.equal(read.test_images[:, 0], torch.from_numpy(images[250:]))
+        assert {image.numpy().tobytes() for image in read.test_images} == {image.tobytes() for image in images[250:]}
     pairs = {
         (image.numpy().tobytes(), int(label)) for image, label in zip(read.train_images, read.train_labels, strict=True)
     }
@@ -229,7 +244,11 @@ def test_other_images_are_another_digest(digits, tmp_path):
     for number, (some, named) in enumerate([(images, labels), (images[::-1], labels), (images, labels[::-1])]):
         np.savez(tmp_path / f"{number}.npz", images=some, labels=named)
         found.add(own.load(tmp_path / f"{number}.npz").sha256)
-    assert len(found) == 3
+    for cut in (200, 250):
+        parts = {"x_train": images[:cut], "y_train": labels[:cut], "x_test": images[cut:], "y_test": labels[cut:]}
+        np.savez(tmp_path / f"{cut}.npz", **parts)
+        found.add(own.load(tmp_path / f"{cut}.npz").sha256)
+    assert len(found) == 5
 
 
 @pytest.mark.parametrize(
@@ -241,10 +260,15 @@ def test_other_images_are_another_digest(digits, tmp_path):
         ({"images": np.full((9, 28, 28), np.nan), "labels": np.arange(9)}, "pixels from nan"),
         ({"images": np.zeros((9, 28, 28)), "labels": np.arange(8)}, r"9 images and labels of shape \(8,\)"),
         ({"images": np.zeros((9, 28, 28)), "labels": np.array(["a"] * 9)}, "labels such as .*give whole numbers"),
-        ({"images": np.zeros((9, 28, 28)), "labels": np.zeros(9, int)}, "has one class"),
+        ({"images": np.zeros((9, 28, 28)), "labels": np.zeros(9, int)}, "has 1 class"),
         ({"pictures": np.zeros((9, 28, 28))}, "holds pictures: give a .npz with"),
         ({"images": np.zeros((0, 28, 28)), "labels": np.zeros(0, int)}, "without images"),
+        ({"images": np.full((9, 28, 28), 9.5), "labels": np.arange(9)}, "give whole numbers in"),
+        ({"images": np.full((9, 28, 28), "a"), "labels": np.arange(9)}, "pixels of type"),
+        ({"images": np.zeros((9, 28, 28)), "labels": np.array(3)}, "cannot be read"),
+        ({"images": np.zeros((9, 28, 28)), "labels": np.arange(9)}, "no image of 0 to train: give some of each class"),
         ({"images": np.zeros((9, 28, 28)), "labels": np.arange(9), "classes": ["a", "b"]}, "names 2 classes"),
+        ({"images": np.zeros((999, 28, 28)), "labels": np.arange(999)}, "999 class.* give images of 2 at least, and"),
     ],
 )
 def test_images_that_cannot_be_used_are_one_line(arrays, words, tmp_path, capsys):
@@ -287,12 +311,16 @@ def test_a_training_on_ones_own_images_knows_them(all_tiny, digits, tmp_path, mo
     ten.path.rename(moved)
     trained = experiments.open_run(runs.load(moved))
     assert trained.classes == tuple(f"digit {label}" for label in range(10))
-    assert np.array_equal(trained.images[0] * 255, images[250])
+    assert (trained.images[0] * 255).astype(np.uint8).tobytes() in {image.tobytes() for image in images[250:]}
     figure = figures.class_map(trained.codes[:, :2], trained.labels, trained.images, ("a", "b"), of=[trained.run])
-    assert "IMAGES OF digits.npz, not of FashionMNIST" in figure.get_suptitle()
+    assert figure.get_suptitle() == "IMAGES OF digits.npz, not of FashionMNIST; SMOKE PROFILE"
     assert [text.get_text() for text in figure.legends[0].get_texts()][3] == "digit 3"
-    path.unlink()
+    path.rename(tmp_path / "other.npz")
     own.load.cache_clear()
+    own.LOADED.clear()
+    own.load(tmp_path / "other.npz")
+    assert experiments.open_run(runs.load(moved)).classes == trained.classes, "found where it is now"
+    own.LOADED.clear()
     with pytest.raises(AelibError, match="digits.npz is not there"):
         experiments.open_run(runs.load(moved))
 

@@ -139,3 +139,10 @@ def test_where_git_does_not_say_a_run_counts_as_published(folder, monkeypatch):
 def test_the_profiles_are_all(folder):
     for name in profiles.PROFILES:
         assert cli.main(["runs", "--profile", name]) == 0
+
+
+def test_a_damaged_run_keeps_none_from_being_deleted(folder):
+    one, other = sorted(path.name for path in folder.glob("variational-*"))
+    (folder / one / "config.json").write_text("{")
+    assert index.remove(folder, [other]) == [other]
+    assert index.remove(folder, [one]) == [one]

@@ -29,6 +29,10 @@ FORMS = (
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
+LOADED: dict[str, Garments] = {}
+"""What was loaded in this process, by its digest, wherever it lay."""
+
+
 @cache
 def load(path: Path) -> Garments:
     """The data set at `path`, an absolute one, in one of the `FORMS`.
@@ -51,15 +55,17 @@ def load(path: Path) -> Garments:
             train, test, classes = _pictures(path)
         else:
             raise AelibError(f"dataset {path} is in no form that is known here: give {FORMS}")
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, UnidentifiedImageError) as error:
+        images = _checked(path, train, test, classes)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, TypeError, ValueError, UnidentifiedImageError) as error:
         raise AelibError(f"dataset {path} cannot be read ({str(error).splitlines()[0]}): make it anew") from error
-    return _checked(path, train, test, classes)
+    LOADED[images.sha256] = images
+    return images
 
 
 def _npz(path: Path) -> tuple[Labelled, Labelled | None, tuple[str, ...]]:
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    classes = tuple(map(str, arrays.get("classes", ())))
+    classes = tuple(each.decode() if isinstance(each, bytes) else str(each) for each in arrays.get("classes", ()))
     for names in (
         ("x_train", "y_train", "x_test", "y_test"),
         ("train_images", "train_labels", "test_images", "test_labels"),
@@ -142,6 +148,9 @@ def _checked(path: Path, train: Labelled, test: Labelled | None, classes: tuple[
         of_classes = [order[labels[order] == label] for label in np.unique(labels)]
         held = np.isin(order, np.concatenate([each[: max(1, len(each) // TEST_SHARE)] for each in of_classes]))
         parts = [(images[order[chosen]], labels[order[chosen]]) for chosen in (~held, held)]
+    else:  # perhaps sorted by class, and fewer may be asked for
+        order = np.random.default_rng(SPLIT_SEED).permutation(len(parts[1][0]))
+        parts[1] = parts[1][0][order], parts[1][1][order]
     labels = np.concatenate([each for _, each in parts])
     values, numbers = np.unique(labels, return_inverse=True)
     if not classes:
@@ -150,12 +159,18 @@ def _checked(path: Path, train: Labelled, test: Labelled | None, classes: tuple[
         raise AelibError(f"dataset {path} names {len(classes)} classes, and has labels up to {values.max()}: name all")
     else:
         numbers = labels
-    if len(classes) < 2:
-        raise AelibError(f"dataset {path} has one class: give images of two at least")
-    digest = hashlib.sha256("\0".join(classes).encode())
+    if not 2 <= len(classes) <= 256:
+        raise AelibError(f"dataset {path} has {len(classes)} class(es): give images of 2 at least, and of 256 at most")
+    count = len(parts[0][0])
+    for part, some in (("train", numbers[:count]), ("test", numbers[count:])):
+        if missing := {*range(len(classes))} - {*some.tolist()}:
+            raise AelibError(
+                f"dataset {path} has no image of {classes[min(missing)]} to {part}: give some of each class"
+            )
+    digest = hashlib.sha256("\0".join((*classes, str(count))).encode())
     for array in (*(images for images, _ in parts), numbers.astype("<i8")):
         digest.update(array.tobytes())
-    (train_images, test_images), count = (torch.from_numpy(images)[:, None] for images, _ in parts), len(parts[0][0])
+    train_images, test_images = (torch.from_numpy(images)[:, None] for images, _ in parts)
     return Garments(
         train_images=train_images,
         train_labels=torch.from_numpy(numbers[:count]).long(),
@@ -170,6 +185,8 @@ def _checked(path: Path, train: Labelled, test: Labelled | None, classes: tuple[
 
 def _bytes(path: Path, images: np.ndarray) -> np.ndarray:
     """`images` as (N, 28, 28), uint8."""
+    if images.dtype.kind not in "biuf":
+        raise AelibError(f"dataset {path} has pixels of type {images.dtype}: give whole numbers in [0, 255], or [0, 1]")
     if images.ndim == 4 and 1 in (images.shape[1], images.shape[3]):  # a channel of its own
         images = images.squeeze(1 if images.shape[1] == 1 else 3)
     if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
@@ -178,7 +195,7 @@ def _bytes(path: Path, images: np.ndarray) -> np.ndarray:
         raise AelibError(f"dataset {path} has a part without images: give one that has some")
     if images.dtype == bool or (images.dtype.kind == "f" and images.min() >= 0 and images.max() <= 1):
         images = np.rint(images * 255.0)
-    if not (images.min() >= 0 and images.max() <= 255):  # NaN is neither
+    if not (images.min() >= 0 and images.max() <= 255 and (images == np.rint(images)).all()):  # NaN is none of it
         low, high = images.min(), images.max()
         raise AelibError(f"dataset {path} has pixels from {low} to {high}: give whole numbers in [0, 255], or [0, 1]")
     return np.ascontiguousarray(images.astype(np.uint8))

@@ -93,11 +93,10 @@ def evaluate(run: Run, name: str, *, again: bool = False) -> Numbers:
     asked = METRICS[known("metric", name, METRICS)]
     if name not in metrics_of(run):
         raise AelibError(f"{name} is no metric of {run.path.name}: it has {', '.join(metrics_of(run))}")
-    same: dict[str, Any] = {
-        "profile": profile_of(run.path, run.provenance),
-        "dataset": run.provenance.get("dataset"),
-        "folder": run.path.parent.parent,
-    }
+    profile = profile_of(run.path, run.provenance)
+    same: dict[str, Any] = {"profile": profile, "dataset": run.provenance.get("dataset")}
+    if run.path.parent.name == profile:  # else it was put elsewhere, where its judges are not
+        same["folder"] = run.path.parent.parent
     judges = [experiments.obtain(each, **same) for each in asked.judges]
     about = _about(run, asked, judges)
     path = run.path / FOLDER / f"{name}.safetensors"

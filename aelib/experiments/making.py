@@ -155,11 +155,14 @@ def check(
 
 def source_asked(name: str, source: Source) -> tuple[str | None, dict[str, Any]]:
     """The experiment that a run of `name` stands on, and what is asked of that run; None if on none."""
-    theirs = {"experiment": source} if isinstance(source, str) else source or {}
+    theirs = {"experiment": source} if isinstance(source, str) else {} if source is None else source
     if not isinstance(theirs, Mapping):
         raise AelibError(
             f"source must be the name of an experiment, or a mapping with parameters of it, not {source!r}"
         )
+    for option in ("name", "profile", "dataset", "seed", "config", "folder", "summary", "again", "maps", "precision"):
+        if option in theirs:  # it has those of the run that stands on it
+            raise AelibError(f"source takes an experiment and parameters of it, and not {option!r}")
     default = EXPERIMENTS[name].source
     if default is None and theirs:
         raise AelibError(f"{name} starts from no other run: leave out source")

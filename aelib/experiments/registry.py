@@ -212,7 +212,7 @@ def configure(experiment: Experiment, **parameters) -> Experiment:
         AelibError: a parameter is unknown (the nearest known one is named) or out of range.
     """
     parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in ("model", "training")}
-    names = sorted(set().union(*parts.values()))
+    names = sorted(set().union(*parts.values()) - {"classes"})  # which the images say
     for parameter in parameters:
         known("parameter", parameter, names)
     changes = {
@@ -236,10 +236,11 @@ def _of_classes(model: Any, profile: Profile) -> Any:
 
 def split_of(experiment: Experiment, split: SplitConfig) -> SplitConfig:
     """The profile's `split`, in the shares of `experiment`."""
-    if experiment.validation_share is None:
-        return split
-    together = split.train + split.validation
-    validation = max(1, round(together * experiment.validation_share))
+    together, validation = split.train + split.validation, split.validation
+    if experiment.validation_share is not None:
+        validation = max(1, round(together * experiment.validation_share))
+    if (together - validation) % split.batch_size == 1:  # a batch of one cannot be normalised
+        validation += 1
     return replace(split, train=together - validation, validation=validation)
 
 
