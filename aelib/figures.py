@@ -134,6 +134,14 @@ def _figure(height: float, of: Sequence[Stored], columns: Mapping[str, Iterable[
     return figure
 
 
+def _both(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray] | None) -> dict[str, list[Any]]:
+    """The columns of `ours`, with the report's of the same names below them, if there are any, and one of whose."""
+    columns = {name: [*ours[name], *(theirs[name] if theirs else ())] for name in ours}
+    first = next(iter(ours))
+    report = len(columns[first]) - len(ours[first])
+    return {"whose": ["ours"] * len(ours[first]) + ["report"] * report, **columns}
+
+
 def colours(labels: np.ndarray) -> np.ndarray:
     """A colour for each of `labels`, (N,); of many classes some share one."""
     return np.array(COLOURS)[labels % len(COLOURS)]
@@ -475,12 +483,8 @@ def finder_curve(
         curve, theirs: learning rates and smoothed losses, (N,) each.
         chosen, theirs_chosen: rates.
     """
-    count = [len(curve[0]), len(theirs[0])]
-    columns: dict[str, Iterable[Any]] = {
-        "whose": ["ours"] * count[0] + ["report"] * count[1],
-        "learning_rate": np.concatenate([curve[0], theirs[0]]),
-        "smoothed_loss": np.concatenate([curve[1], theirs[1]]),
-    }
+    names = ("learning_rate", "smoothed_loss")
+    columns = _both(dict(zip(names, curve, strict=True)), dict(zip(names, theirs, strict=True)))
     figure = _figure(3.2, of, columns)
     axis = figure.subplots()
     for (rates, losses), rate, colour, whose in (
@@ -591,13 +595,10 @@ def latent_scatter(
         optimizers: N names.
         theirs: the report's trials, as `report.completed` has them.
     """
-    both = theirs or {"latent_dim": dims[:0], "value": values[:0], "optimizer": np.array(optimizers)[:0]}
-    columns: dict[str, Iterable[Any]] = {
-        "whose": ["ours"] * len(dims) + ["report"] * len(both["value"]),
-        "latent_dim": np.concatenate([dims, both["latent_dim"]]),
-        "lowest_validation_loss": np.concatenate([values, both["value"]]),
-        "optimizer": np.concatenate([np.array(optimizers), both["optimizer"]]),
-    }
+    columns = _both(
+        {"latent_dim": dims, "lowest_validation_loss": values, "optimizer": np.array(optimizers)},
+        theirs and {**theirs, "lowest_validation_loss": theirs["value"]},
+    )
     figure = _figure(3.6, of, columns)
     axis = figure.subplots()
     for name, colour, marker in zip(
@@ -612,7 +613,7 @@ def latent_scatter(
             axis.plot(theirs["latent_dim"][same], theirs["value"][same], marker, label=f"{name}, report", **hollow)
     axis.set(xlabel="Latent dimension", ylabel="Lowest validation loss")
     _log_losses(axis)
-    _cut(axis, np.concatenate([dims, both["latent_dim"]]), np.concatenate([values, both["value"]]))
+    _cut(axis, *(np.array(columns[name]) for name in ("latent_dim", "lowest_validation_loss")))
     if theirs is None:
         axis.legend(title="Optimiser")
     else:
@@ -683,13 +684,10 @@ def study_contour(
         dims, units, values: (N,), of the trials that have a value.
         theirs: the report's trials, as `report.completed` has them.
     """
-    both = theirs or {"latent_dim": dims[:0], "linear_units": units[:0], "value": values[:0]}
-    columns: dict[str, Iterable[Any]] = {
-        "whose": ["ours"] * len(dims) + ["report"] * len(both["value"]),
-        "latent_dim": np.concatenate([dims, both["latent_dim"]]),
-        "linear_units": np.concatenate([units, both["linear_units"]]),
-        "lowest_validation_loss": np.concatenate([values, both["value"]]),
-    }
+    columns = _both(
+        {"latent_dim": dims, "linear_units": units, "lowest_validation_loss": values},
+        theirs and {**theirs, "lowest_validation_loss": theirs["value"]},
+    )
     figure = _figure(4.2, of, columns)
     axis = figure.subplots()
     levels = np.geomspace(values.min(), values.max(), 12)

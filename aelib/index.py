@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -165,7 +164,7 @@ def remove(folder: Path, names: Iterable[str], *, published: bool = False) -> li
     kept = [name for name in chosen if _tracked(folder / name)]
     if kept and not published:
         raise AelibError(f"{', '.join(kept)}: published, in git; to delete such a run say --published")
-    digests = {_digest(folder / name / "weights.safetensors"): name for name in chosen} if chosen else {}
+    digests = {runs.checksum(folder / name, "weights.safetensors"): name for name in chosen}
     for path in sorted(each.parent for each in folder.glob("[!.]*/config.json")):
         if path.name in chosen:
             continue
@@ -178,10 +177,6 @@ def remove(folder: Path, names: Iterable[str], *, published: bool = False) -> li
     for name in chosen:
         shutil.rmtree(folder / name)
     return chosen
-
-
-def _digest(weights: Path) -> str | None:
-    return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
 
 
 def _named(folder: Path, name: str) -> str:

@@ -250,10 +250,13 @@ def _tensors(path: Path, name: str, content: dict[str, bytes]) -> dict[str, Tens
         raise damaged(path, f"{name} is not a safetensors file") from error
 
 
-def checksum(path: Path) -> str | None:
-    """What `Run.checksum` would be, without reading the run; None where there is none."""
+def checksum(path: Path, file: str = CHECKSUMS) -> str | None:
+    """SHA-256, in hexadecimal, of a file of the run at `path`; None where there is none.
+
+    By default what `Run.checksum` would be, without reading the run.
+    """
     try:
-        return hashlib.sha256((path / CHECKSUMS).read_bytes()).hexdigest()
+        return hashlib.sha256((path / file).read_bytes()).hexdigest()
     except FileNotFoundError:
         return None
 

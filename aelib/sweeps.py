@@ -15,6 +15,7 @@ from typing import Any
 from aelib import cores, experiments, runs
 from aelib.errors import AelibError, at_least_one, known
 from aelib.hyperparameters import PRECISIONS
+from aelib.profiles import find_profile
 from aelib.runs import Run
 
 Packed = dict[str, dict[str, bytes]]
@@ -67,7 +68,8 @@ def sweep(
     check(name, seeds=seeds, **options)
     fixed, asked = _grid(seeds, {"maps": False} | options)
     if fixed.get("dataset"):
-        fixed["dataset"] = str(Path(fixed["dataset"]).expanduser().absolute())  # a worker may stand elsewhere
+        profile = find_profile(fixed.get("profile", "report"), fixed["dataset"])
+        fixed["dataset"] = str(profile.dataset)  # absolute: a worker may stand elsewhere
     folder = folder or runs.results_folder()
     found, failed = _obtain(name, asked, fixed, folder, workers, executor)
     if failed and len(asked) == 1:

@@ -98,8 +98,8 @@ class _Recorder(Checkpoint):
             self.pictures.append(render(pl_module.model, self.picture.to(pl_module.device)))
         now = time.perf_counter()
         self.seconds.append(now - self._started)
-        trainer.should_stop = self.finished
-        if self.finished or now - self._saved >= SAVE_EVERY:
+        trainer.should_stop = finished = self.finished
+        if finished or now - self._saved >= SAVE_EVERY:
             trainer.save_checkpoint(self.path)
             self._saved = time.perf_counter()
         if self.bar is not None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aelib import code, cores, engines, probe, runs
-from aelib.data import Garments, SplitConfig
+from aelib.data import Garments
 from aelib.errors import AelibError, a_seed, known
 from aelib.experiments import opened, origin
 from aelib.experiments.measures import halved, measure, summarise
@@ -74,7 +74,8 @@ def obtain(
         AelibError: a name is unknown or a value out of range (found out before any work), the run is damaged,
             the data cannot be had, or the training diverged.
     """
-    check(name, profile=profile, dataset=dataset, seed=seed, config=config, source=source, **parameters)
+    which = {"profile": profile, "dataset": dataset, "seed": seed, "config": config, "source": source, **parameters}
+    check(name, **which)
 
     def search(plan: Any) -> Any:
         from aelib import study  # and with it Optuna, which takes a second to import
@@ -84,7 +85,7 @@ def obtain(
     def need(of: str, **options: Any) -> Run:
         return obtain(of, **{"precision": precision, "maps": maps} | options)
 
-    asked = _asked(name, profile, dataset, seed, config, source, folder, summary, parameters, search, need)
+    asked = _asked(name, search, need, folder=folder, summary=summary, **which)
     assert asked is not None
 
     def make(workspace: Path) -> Contents:
@@ -98,31 +99,23 @@ def obtain(
     return run
 
 
-def find(
-    name: str,
-    *,
-    profile: str = "report",
-    dataset: str | Path | None = None,
-    seed: int = 0,
-    config: str = "report",
-    source: Source = None,
-    folder: Path | None = None,
-    summary: bool = False,
-    **parameters,
-) -> Run | None:
+def find(name: str, *, folder: Path | None = None, summary: bool = False, **which) -> Run | None:
     """The run that `obtain` would give, if it is there; None if anything would have to be trained.
+
+    Args:
+        folder, summary, which: as of `obtain`, without those on how a run is made.
 
     Raises:
         AelibError: as `obtain`.
     """
-    check(name, profile=profile, dataset=dataset, seed=seed, config=config, source=source, **parameters)
+    check(name, **which)
 
     def search(plan: Any) -> Any:
         from aelib import study
 
         return study.load(plan) if plan.path.exists() else None
 
-    asked = _asked(name, profile, dataset, seed, config, source, folder, summary, parameters, search, find)
+    asked = _asked(name, search, find, folder=folder, summary=summary, **which)
     return runs.load(asked.path) if asked and asked.path.exists() else None
 
 
@@ -191,16 +184,17 @@ class Asked:
 
 def _asked(
     name: str,
-    profile: str,
-    dataset: str | Path | None,
-    seed: int,
-    config: str,
-    source: Source,
-    folder: Path | None,
-    summary: bool,
-    parameters: dict[str, Any],
     search: Callable[[Any], Any],
     need: Callable[..., Run | None],
+    *,
+    folder: Path | None,
+    summary: bool,
+    profile: str = "report",
+    dataset: str | Path | None = None,
+    seed: int = 0,
+    config: str = "report",
+    source: Source = None,
+    **parameters,
 ) -> Asked | None:
     """What is asked for; None where `search`, for the study, or `need`, for the source, finds none."""
     chosen, experiment = find_profile(profile, dataset), EXPERIMENTS[name]
@@ -228,7 +222,7 @@ def _asked(
         **experiment.settings(),
     }
     if run:
-        config_of[experiment.source_key] = origin.weights_digest(run.path)
+        config_of[experiment.source_key] = runs.checksum(run.path, "weights.safetensors")
     kept = (folder or runs.results_folder()) / profile
     path = runs.run_path(kept, name, config_of)
     if summary and not path.exists():
@@ -250,11 +244,9 @@ def _make(
     from aelib import training  # and with it Lightning, which takes seconds: what is there already needs neither
 
     experiment, config, source = asked.experiment, asked.decisive, asked.source
-    split = SplitConfig(**{name: value for name, value in config["data"].items() if name != "sha256"})
     seed, commit, record = config["seed"], commit_checked_out(), origin.record(experiment, source)
-    model, loaders = probe.begin(
-        origin.begin(experiment, opened.load_model(source) if source else None), garments, split, seed
-    )
+    begin = origin.begin(experiment, opened.load_model(source) if source else None)
+    model, loaders = probe.begin(begin, garments, opened.split_kept(config), seed)
     picture = experiment.picture(garments)
     as_before: dict[str, Any] = {"precision": precision}
     if like:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +113,7 @@ def prepared(run: Run) -> tuple[Model, GarmentLoaders]:
         model, images_of(run), load_model(source) if source else None
     )
     _load_weights(model, run)
-    return model.eval(), GarmentLoaders(inputs, split_of_run(run))
+    return model.eval(), GarmentLoaders(inputs, split_kept(run.config))
 
 
 def images_of(run: Run) -> Garments:
@@ -134,9 +136,9 @@ def images_of(run: Run) -> Garments:
     raise AelibError(f"run {run.path}: it was trained on other images than are to be had ({there}): train it again")
 
 
-def split_of_run(run: Run) -> SplitConfig:
-    """How the images of `run` were split."""
-    return SplitConfig(**{name: value for name, value in run.config["data"].items() if name != "sha256"})
+def split_kept(config: Mapping[str, Any]) -> SplitConfig:
+    """How the images of a run with `config` are split."""
+    return SplitConfig(**{name: value for name, value in config["data"].items() if name != "sha256"})
 
 
 def tested_on(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +147,7 @@ def tested_on(run: Run) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         AelibError: there are other images now than those that it was trained on.
     """
-    garments, split = images_of(run), split_of_run(run)
+    garments, split = images_of(run), split_kept(run.config)
     images = garments.test_images[: split.test, 0].numpy() / np.float32(255)
     return images, garments.test_labels[: split.test].numpy()
 

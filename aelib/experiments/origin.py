@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -110,11 +109,6 @@ def record(experiment: Experiment, source: Run | None) -> dict[str, Any]:
     return probe.record(f"{experiment.model_class} {experiment.model} {shape}", make, experiment.training)
 
 
-def weights_digest(path: Path) -> str:
-    """SHA-256, in hexadecimal, of the weights of the run at `path`, for those that stand on it."""
-    return hashlib.sha256((path / "weights.safetensors").read_bytes()).hexdigest()
-
-
 def source_of(path: Path, config: dict[str, Any]) -> Run | None:
     """The run that the one at `path`, with `config`, stands on, if it does; found by the digest of its weights."""
     experiment = EXPERIMENTS[config["experiment"]]
@@ -122,7 +116,7 @@ def source_of(path: Path, config: dict[str, Any]) -> Run | None:
         return None
     others = [each.parent for each in sorted(path.parent.glob("[!.]*/weights.safetensors"))]
     for other in sorted(others, key=lambda each: not each.name.startswith(f"{experiment.source}-")):
-        if weights_digest(other) == digest:
+        if runs.checksum(other, "weights.safetensors") == digest:
             return runs.load(other)
     raise AelibError(
         f"run {path}: the {experiment.source_key} that it stands on is not beside it: restore that from git, or delete "
