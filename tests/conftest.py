@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,6 +79,11 @@ def pytest_terminal_summary(terminalreporter):
     if lacked:
         each = "; ".join(f"{count} for want of {what}" for what, count in sorted(lacked.items()))
         terminalreporter.write_line(f"Tests that were skipped: {each}")
+
+
+def pytest_sessionfinish(session):
+    if "faults" in sys.modules:  # none was imported on a machine that is there for `pytest -m gpu`
+        sys.modules["faults"].write_table(session)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT, some_provenance, write
+from faults import tried
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from processes import PATIENCE
 
@@ -402,6 +403,7 @@ def test_papermill_with_a_wrong_value_ends_with_one_line(parameter, words, tmp_p
     assert json.dumps(failed.traceback) == json.dumps([f"AelibError: {words}"])
 
 
+@pytest.mark.faults
 def test_a_relative_folder_is_the_one_that_was_meant(tmp_path, monkeypatch):
     """A chapter is executed in the folder of the project, wherever the command was given."""
     (tmp_path / "project/book").mkdir(parents=True)
@@ -413,6 +415,12 @@ def test_a_relative_folder_is_the_one_that_was_meant(tmp_path, monkeypatch):
     executed = tmp_path / "executed.ipynb"
     chapter.execute(tmp_path / "project/book/chapter.ipynb", executed, {}, {}, [])
     assert f"{tmp_path / 'mine'} {tmp_path / 'images'}" in executed.read_text()
+    tried(
+        "Folders are named relatively",
+        "`AELIB_RESULTS` and `AELIB_DATA`, from outside the project",
+        2,
+        "the folders that were meant",
+    )
 
 
 def test_a_chapter_alone_is_a_page_whose_links_lead_to_the_book(built_book):

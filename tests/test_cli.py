@@ -9,6 +9,7 @@ import time
 
 import pytest
 import tiny
+from faults import tried
 
 from aelib import cli
 
@@ -98,6 +99,7 @@ def test_stopped_while_python_cannot_be_it_stops_all_the_same(number, status, py
     assert "Traceback" not in errors
 
 
+@pytest.mark.faults
 def test_a_reader_that_has_seen_enough_is_no_fault():
     program = "import sys; from aelib import cli; cli.commands.do_data = lambda _: print('a line\\n' * 100_000)\n"
     program += "sys.exit(cli.main(['data']))"
@@ -106,6 +108,7 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     assert done.stdout == "a line\n"
     assert done.returncode == 128 + signal.SIGPIPE
     assert done.stderr == ""
+    tried("A reader has seen enough", "a command's output into `head -1`", 1, "no traceback")
 
 
 def test_letters_that_the_terminal_does_not_have(monkeypatch):

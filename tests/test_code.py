@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from faults import tried
 from test_verify import retouch
 from torch import nn
 
@@ -244,6 +245,7 @@ def test_the_mend_makes_the_run_that_is_stale(name, config, seed, expected, tmp_
     assert experiments.command(path) == expected.format(path=path)
 
 
+@pytest.mark.faults
 def test_a_checkpoint_of_other_code_is_not_gone_on_from(small, tmp_path, capsys, monkeypatch):
     def train(folder, epochs, found):
         folder.mkdir(exist_ok=True)
@@ -272,6 +274,12 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(small, tmp_path, capsys,
     train(tmp_path / "unknown", 2, None)
     train(tmp_path / "unknown", 3, 1.0)
     assert f"is not gone on from ({code.UNRECORDED})" in capsys.readouterr().err
+    tried(
+        "A checkpoint of other code",
+        "another loss, another PyTorch, code that is not recorded",
+        3,
+        "begun again, which is said; it ends with the same numbers",
+    )
 
 
 def test_the_digest_is_the_same_in_each_version_of_python():

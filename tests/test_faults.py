@@ -1,6 +1,6 @@
 """Faults that really happen: what is said, and what is lost, which is nothing.
 
-Here each strikes once. `make faults` kills and damages a dozen times, and writes the table of the book.
+Here are those that kill, damage and starve; others, marked alike, stand beside the tests of what they strike.
 """
 
 import gzip
@@ -26,6 +26,7 @@ import pytest
 import tiny
 import torch
 from conftest import ROOT, lacking, write
+from faults import TIMES, tried
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell
@@ -51,33 +52,10 @@ from aelib import (
 )
 from aelib.data import SplitConfig, fashion_mnist, synthetic
 from aelib.errors import AelibError
-from aelib.provenance import commit_checked_out, record_of_this_process
+from aelib.provenance import commit_checked_out
 
 pytestmark = pytest.mark.faults
-TIMES = int(os.environ.get("AELIB_FAULTS", 1))
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-ROWS: list[tuple[str, str, int, str]] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(request):
-    """What has been tried, for the page about the build, if all of it was."""
-    yield
-    session, config = request.session, request.config
-    chosen = config.option.keyword or any("::" in argument for argument in config.args)
-    whole = not (session.testsfailed or chosen or "PYTEST_XDIST_WORKER" in os.environ)
-    if "AELIB_FAULTS" in os.environ and whole:
-        about = record_of_this_process()
-        commit = f"`{about['commit']}`" + (", with changes" if about["uncommitted_changes"] else "")
-        lines = [f"At commit {commit}, on {about['finished'][:10]}, {about['hardware']['processor']}:", ""]
-        lines += ["| Fault | Tried | Times | Outcome |", "| --- | --- | ---: | --- |"]
-        lines += [f"| {fault} | {how} | {times:,} | {outcome} |" for fault, how, times, outcome in sorted(ROWS)]
-        (ROOT / "book/_faults.md").write_text("\n".join(lines) + "\n")
-
-
-def tried(fault: str, how: str, times: int, outcome: str) -> None:
-    """To be called at the end of a test, when all has gone well."""
-    ROWS.append((fault, how, times, outcome))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -469,6 +447,24 @@ def test_papermill_with_a_kernel_of_another_python(tmp_path, monkeypatch):
         assert done.stderr.strip().splitlines()[-1].startswith(said), done.stderr
     how = "one without aelib, torch or myst-nb, with each chapter"
     tried("papermill finds a kernel of another Python", how, len(names), "the chapter says which Python lacks what")
+
+
+@pytest.mark.parametrize("option", ["--inject-input-path", "--inject-output-path", "--inject-paths"])
+def test_papermills_own_options(option, tmp_path):
+    """They set parameters that no chapter has."""
+    notebook = nbformat.read(ROOT / "book/04_variational.ipynb", as_version=4)
+    refuses, uses = "only_known_parameters()\n", "print(profile, dataset, seed, config, beta, latent_dim)"
+    last = next(number for number, cell in enumerate(notebook.cells) if refuses in cell.source)
+    notebook.cells[last:] = [new_code_cell(notebook.cells[last].source.partition(refuses)[0] + refuses + uses)]
+    nbformat.write(notebook, tmp_path / "chapter.ipynb")
+    papermill = Path(sys.executable).with_name("papermill")
+    command = [papermill, tmp_path / "chapter.ipynb", tmp_path / "out.ipynb", option, "-p", "beta", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    assert any("PAPERMILL_" in cell.source for cell in cells)
+    assert cells[-1].outputs[0].text == "report None 0 report 4 None\n"
+    tried("papermill's own options", f"`{option}`", 1, "the chapter runs")
 
 
 @pytest.mark.parametrize("what", [".", "book/01_convolutional.ipynb"])

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import matplotlib.style
 import numpy as np
 import pytest
+from faults import tried
 from PIL import Image
 
 from aelib import figures, report, runs, tables
@@ -217,6 +218,7 @@ def test_a_trial_that_went_wrong_does_not_flatten_the_others():
     assert [text.get_text() for text in axis.texts] == ["▲ 0.20"]
 
 
+@pytest.mark.faults
 def test_a_users_matplotlibrc_changes_no_figure(tmp_path):
     (tmp_path / "matplotlibrc").write_text("axes.facecolor: black\nfont.family: serif\nfigure.dpi: 30\n")
     program = "import zlib, test_figures as test; print([zlib.crc32(test.svg(each)) for each in test.all_figures([])])"
@@ -227,6 +229,12 @@ def test_a_users_matplotlibrc_changes_no_figure(tmp_path):
         for more in ({}, {"MATPLOTLIBRC": str(tmp_path)})
     ]
     assert said[0].stdout == said[1].stdout != b"", said[0].stderr
+    tried(
+        "matplotlib is set up in another way",
+        "a black background, serifs and 30 dots an inch",
+        1,
+        "the same figures, byte by byte",
+    )
 
 
 def test_what_else_a_user_draws_is_not_changed():

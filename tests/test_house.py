@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from faults import tried
 from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -163,6 +164,7 @@ def test_a_build_for_processors_installs_every_entry_of_the_lock_but_those_of_a_
     assert all("--hash=" in entry for entry in rest)
 
 
+@pytest.mark.faults
 def test_git_changes_no_byte(tmp_path):
     """Not even where it is told to end lines as Windows does."""
     (tmp_path / "here").mkdir()
@@ -175,6 +177,7 @@ def test_git_changes_no_byte(tmp_path):
         subprocess.run([*git, *command], cwd=tmp_path / "here", check=True)
     subprocess.run([*git, "clone", "-q", tmp_path / "here", tmp_path / "there"], check=True)
     assert {name: (tmp_path / "there" / name).read_bytes() for name in content} == content
+    tried("Git ends lines as Windows does", "a clone with `core.autocrlf`", 1, "the same bytes")
 
 
 def test_the_package_has_a_face():

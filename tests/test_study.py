@@ -19,6 +19,7 @@ import pytest
 import tiny
 import torch
 from conftest import ROOT, lacking
+from faults import tried
 from optuna.trial import TrialState
 from processes import PATIENCE, WARM
 
@@ -428,10 +429,12 @@ def hasty(monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("url", ["no-such-dialect://host/name", "not a url", "sqlite:////no/such/folder/db.sqlite"])
 def test_a_storage_that_cannot_be_used_is_named(tmp_path, url, hasty):
     with pytest.raises(AelibError, match="the storage cannot be"):
         study.obtain(Plan("smoke", storage=url, folder=tmp_path))
+    tried("A storage that is mistyped", f"`{url}`", 1, "one line")
 
 
 @pytest.fixture
@@ -499,6 +502,7 @@ def test_workers_of_several_machines_share_a_postgresql_server(undisturbed, tmp_
     assert outcome(published.trials) == outcome(records)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("other", ["code that trains otherwise", "another version of torch"])
 def test_a_trial_that_other_code_began_is_begun_again(other, tmp_path, monkeypatch, capsys):
     """What that code has reported does not count, neither does its checkpoint."""
@@ -525,6 +529,12 @@ def test_a_trial_that_other_code_began_is_begun_again(other, tmp_path, monkeypat
     assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
     assert [len(each.intermediate_values) for each in found.trials] == [3] * 4
     assert not list(tmp_path.glob("**/trial-*"))
+    tried(
+        "A trial that was begun by other code",
+        f"killed in its first epoch; {other} goes on",
+        1,
+        "another trial takes its place, which is said; the study ends",
+    )
 
 
 def test_a_study_of_other_code_is_stale(undisturbed, monkeypatch, capsys):
@@ -658,6 +668,7 @@ def finished(undisturbed, tmp_path):
     return plan
 
 
+@pytest.mark.faults
 def test_beside_a_finished_study_a_storage_is_reached_all_the_same(finished, tmp_path, capsys, hasty):
     with pytest.raises(AelibError, match="the storage cannot be"):
         study.obtain(replace(finished, storage="postgresql+psycopg://aelib@127.0.0.1:9/no-server"))
@@ -668,6 +679,12 @@ def test_beside_a_finished_study_a_storage_is_reached_all_the_same(finished, tmp
     assert f"there is no file {database}" in said
     assert f"the study is finished, in {finished.path}: the storage has nothing to add; to search again, choose" in said
     assert not database.exists()
+    tried(
+        "A storage beside a finished study",
+        "a server that is not there, a database that is not there",
+        2,
+        "reached, or one line; a look makes no file",
+    )
 
 
 def test_the_status_is_of_the_storage_that_is_asked_for(finished, tmp_path, capsys, hasty):
@@ -685,6 +702,7 @@ def test_the_status_is_of_the_storage_that_is_asked_for(finished, tmp_path, caps
         study.status(replace(plan, storage="postgresql+psycopg://aelib@127.0.0.1:9/no-server"))
 
 
+@pytest.mark.faults
 def test_a_storage_of_another_version_of_optuna_is_named(tmp_path):
     plan = Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path / "results")
     storage.database(plan.storage)
@@ -699,3 +717,4 @@ def test_a_storage_of_another_version_of_optuna_is_named(tmp_path):
         journal.write('{"op_code": 99, "worker_id": "x"}\n')
     with pytest.raises(AelibError, match=r"journal.log is not a journal of Optuna's"):
         study.obtain(newer)
+    tried("A study's storage of a newer Optuna", "a database's schema, an entry of a journal", 2, "one line")
