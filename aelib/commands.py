@@ -24,7 +24,7 @@ def do_train(options: argparse.Namespace) -> None:
     from aelib import experiments, sweeps
 
     names = options.names or list(experiments.EXPERIMENTS)
-    seeds, parameters = _seeds(options.seeds), _parameters(options.set)
+    seeds, parameters = sweeps.seeds_in(options.seeds), _parameters(options.set)
     if options.scheduler and options.workers != 1:
         raise AelibError("--workers are processes here, --scheduler leads elsewhere: take one of them")
     asked = {"seeds": seeds, "profile": options.profile, "dataset": options.dataset, "config": options.config}
@@ -68,18 +68,6 @@ def _parameters(texts: list[str]) -> dict[str, list[Any]]:
         except (SyntaxError, ValueError):
             found[name] = values.split(",")
     return found
-
-
-def _seeds(text: str) -> list[int]:
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
-            raise AelibError(f"--seeds takes whole numbers such as 3, 0,2 or 0-4, not {text!r}")
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds:
-        raise AelibError(f"--seeds {text} are none: the first comes first")
-    return seeds
 
 
 @contextlib.contextmanager
@@ -136,15 +124,17 @@ def do_claims(options: argparse.Namespace) -> None:
     import json
     from dataclasses import asdict
 
+    from aelib import sweeps
     from aelib.claims import claims
 
-    found = claims(options.profile, seed=options.seed)
+    found = claims(options.profile, seeds=options.seeds and sweeps.seeds_in(options.seeds))
     if options.json:
         print(json.dumps([asdict(claim) for claim in found], indent=2, ensure_ascii=False))
         return
     for claim in found:
-        theirs = f" (report: {claim.theirs})" if claim.theirs else ""
-        print(f"{claim.verdict.upper()}: {claim.claim}{theirs}\n    {claim.ours}\n    rule: {claim.rule}")
+        print(f"{claim.outcome.upper()}: {claim.claim} ({claim.where})")
+        for each in claim.rulings:
+            print(f"    {each.quantity}: {each.ours}\n        rule: {each.rule}")
 
 
 def do_book(options: argparse.Namespace) -> None:
@@ -240,14 +230,12 @@ def do_chapter(options: argparse.Namespace) -> None:
 def _value(text: str) -> Any:
     """What papermill makes of `text`: None, whether, a number, or itself."""
     import ast
-    import json
 
     try:
         value = ast.literal_eval(text)
-        json.dumps(value)
     except (SyntaxError, ValueError, TypeError):
         return text
-    return value
+    return value if value is None or isinstance(value, bool | int | float) else text
 
 
 def _in_a_checkout() -> None:

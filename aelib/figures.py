@@ -250,9 +250,13 @@ def epochs_shown(total: int, report: Sequence[int]) -> list[int]:
     return np.unique(np.geomspace(1, total, len(report)).round().astype(int)).tolist()
 
 
+History = Sequence[Mapping[str, float]]
+"""One row an epoch, with `epoch`, `train_loss` and `validation_loss`."""
+
+
 @_figure_of
 def loss_history(
-    history: Sequence[Mapping[str, float]],
+    histories: Sequence[History],
     *,
     label: str = "Loss (mean squared error)",
     theirs: Mapping[str, np.ndarray] | None = None,
@@ -261,45 +265,57 @@ def loss_history(
     """Training and validation loss of each epoch, in logarithm, the best epoch marked (Figures 7 and 19).
 
     Args:
-        history: one row an epoch, with `epoch`, `train_loss` and `validation_loss`.
+        histories: that of the run, and those of others that differ in the seed.
         label: what the loss is.
         theirs: the report's, as `report.losses` has them.
     """
-    figure = _figure(3.4, of, _loss_columns(history, theirs))
-    _losses(figure.subplots(), history, label, theirs)
+    figure = _figure(3.4, of, _loss_columns(histories, theirs))
+    _losses(figure.subplots(), histories, label, theirs)
     return figure
 
 
-def _loss_columns(
-    history: Sequence[Mapping[str, float]], theirs: Mapping[str, np.ndarray] | None
-) -> dict[str, list[Any]]:
+def _loss_columns(histories: Sequence[History], theirs: Mapping[str, np.ndarray] | None) -> dict[str, list[Any]]:
     """What is drawn, and the report's beside it; where one training has stopped its columns are empty."""
-    columns = {name: [row[name] for row in history] for name in history[0]}
+    columns = {name: [row[name] for row in histories[0]] for name in histories[0][0]}
+    for number, history in enumerate(histories[1:], start=1):
+        columns |= {f"other_{number}_{name}": [row[name] for row in history] for name in LOSSES}
     columns |= {f"report_{name}": each.tolist() for name, each in (theirs or {}).items()}
     longest = max(len(column) for column in columns.values())
     columns["epoch"] = list(range(1, longest + 1))
     return {name: [*column, *[""] * (longest - len(column))] for name, column in columns.items()}
 
 
+LOSSES = ("train_loss", "validation_loss")
+
+
 def _losses(
     axis: Axes,
-    history: Sequence[Mapping[str, float]],
+    histories: Sequence[History],
     label: str = "Loss",
     theirs: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    numbers = [row["epoch"] for row in history]
-    last = max(numbers)
-    for name, style in (("train", "--"), ("validation", "-")):
-        said = "training" if name == "train" else name
-        axis.plot(numbers, [row[f"{name}_loss"] for row in history], style, color=COLOURS[0], label=said)
+    """Of several trainings each in thin lines, and their median, for as long as most of them lasted, in thick ones."""
+    ours = COLOURS[0]
+    last = max(len(each) for each in histories)
+    shared = sorted(len(each) for each in histories)[(len(histories) - 1) // 2]
+    for name, style in zip(LOSSES, ("--", "-"), strict=True):
+        said = "training" if name == "train_loss" else "validation"
+        lines = [np.array([row[name] for row in each]) for each in histories]
+        if len(lines) > 1:
+            for line in lines:
+                axis.plot(range(1, len(line) + 1), line, style, color=ours, linewidth=0.6, alpha=0.4)
+            said = f"{said}, median of {len(lines)}"
+        middle = [np.median([line[epoch] for line in lines if len(line) > epoch]) for epoch in range(shared)]
+        axis.plot(range(1, shared + 1), middle, style, color=ours, label=said)
         if theirs:
-            losses = theirs[f"{name}_loss"]
+            losses = theirs[name]
             last = max(last, len(losses))
+            said = said.partition(",")[0]
             axis.plot(range(1, len(losses) + 1), losses, style, color=REPORT, linewidth=1, label=f"{said}, report")
-    best = epochs.best(history)
+    best = epochs.best(histories[0])
     lowest = f"lowest: {best['validation_loss']:#.4g} in epoch {best['epoch']:.0f}"
-    axis.plot(best["epoch"], best["validation_loss"], "*", color=COLOURS[0], markersize=12, clip_on=False, label=lowest)
-    axis.axhline(best["validation_loss"], color=COLOURS[0], linewidth=1, linestyle=":")
+    axis.plot(best["epoch"], best["validation_loss"], "*", color=ours, markersize=12, clip_on=False, label=lowest)
+    axis.axhline(best["validation_loss"], color=ours, linewidth=1, linestyle=":")
     axis.set(xlabel="Epoch", ylabel=label, xlim=(0, last + 1))
     _log_losses(axis, (1, 1.5, 2, 3, 4, 5, 7))
     axis.legend(fontsize=8, ncols=2 if theirs else 1)
@@ -396,21 +412,21 @@ def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequen
 
 @_figure_of
 def loss_histories(
-    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    histories: Mapping[str, Sequence[History]],
     *,
     theirs: Mapping[str, Mapping[str, np.ndarray]],
     of: Sequence[Stored],
 ) -> Drawing:
-    """One panel a training, from top to bottom, in logarithm, with the report's of the same title (Figure 19)."""
-    tables = {title: _loss_columns(history, theirs.get(title)) for title, history in histories.items()}
-    names = ("epoch", "train_loss", "validation_loss", "report_train_loss", "report_validation_loss")
+    """One panel a model, from top to bottom, as `loss_history`, with the report's of the same title (Figure 19)."""
+    tables = {title: _loss_columns(each, theirs.get(title)) for title, each in histories.items()}
+    names = [*dict.fromkeys(name for table in tables.values() for name in table if name.endswith(LOSSES))]
     columns: dict[str, list[Any]] = {"model": [title for title, table in tables.items() for _ in table["epoch"]]}
-    for name in names:
+    for name in ("epoch", *names):
         columns[name] = [each for table in tables.values() for each in table.get(name, [""] * len(table["epoch"]))]
     figure = _figure(2.5 * len(histories), of, columns)
     axes = figure.subplots(len(histories), 1)
-    for axis, (title, history) in zip(axes, histories.items(), strict=True):
-        _losses(axis, history, theirs=theirs.get(title))
+    for axis, (title, several) in zip(axes, histories.items(), strict=True):
+        _losses(axis, several, theirs=theirs.get(title))
         axis.set_title(title, fontsize=10)
         if axis is not axes[-1]:
             axis.set_xlabel("")
@@ -470,30 +486,37 @@ def _classes_by_classes(
 
 @_figure_of
 def finder_curve(
-    curve: tuple[np.ndarray, np.ndarray],
-    chosen: float,
+    curves: Sequence[tuple[np.ndarray, np.ndarray]],
+    chosen: Sequence[float],
     theirs: tuple[np.ndarray, np.ndarray],
     theirs_chosen: float,
     *,
     of: Sequence[Stored],
 ) -> Drawing:
-    """What two learning-rate finders saw, ours and the report's, a star at the value that each chose (Figure 13).
+    """What learning-rate finders saw, ours and the report's, a star at the value that each chose (Figure 13).
 
     Args:
-        curve, theirs: learning rates and smoothed losses, (N,) each.
+        curves, theirs: learning rates and smoothed losses, (N,) each; ours of a run, and of others of other seeds.
         chosen, theirs_chosen: rates.
     """
-    names = ("learning_rate", "smoothed_loss")
-    columns = _both(dict(zip(names, curve, strict=True)), dict(zip(names, theirs, strict=True)))
+    whose = ["ours", *(f"another of ours, {number}" for number in range(1, len(curves))), "report"]
+    all_curves = [*curves, theirs]
+    columns: dict[str, Iterable[Any]] = {
+        "whose": [who for who, (rates, _) in zip(whose, all_curves, strict=True) for _ in rates],
+        "learning_rate": np.concatenate([rates for rates, _ in all_curves]),
+        "smoothed_loss": np.concatenate([losses for _, losses in all_curves]),
+    }
     figure = _figure(3.2, of, columns)
     axis = figure.subplots()
-    for (rates, losses), rate, colour, whose in (
-        (theirs, theirs_chosen, REPORT, "report"),
-        (curve, chosen, COLOURS[0], "ours"),
-    ):
-        axis.plot(rates, losses, color=colour, linewidth=1 if whose == "report" else 1.5)
+    drawn = [(theirs, theirs_chosen, REPORT), *((*each, COLOURS[0]) for each in zip(curves, chosen, strict=True))]
+    for number, ((rates, losses), rate, colour) in enumerate(drawn):
+        other = number > 1
+        axis.plot(rates, losses, color=colour, linewidth=0.7 if other else 1.3, alpha=0.5 if other else 1)
         at = int(np.argmin(np.abs(np.log(rates / rate))))
-        axis.plot(rate, losses[at], "*", color=colour, markersize=13, label=f"{whose}, chosen: {rate:.3g}")
+        label: str | None = f"{'ours' if number else 'report'}, chosen: {rate:.3g}"
+        if other:
+            label = "ours, with other seeds" if number == 2 else None
+        axis.plot(rate, losses[at], "*", color=colour, markersize=7 if other else 13, label=label)
     axis.set(xlabel="Learning rate", ylabel="Training loss, smoothed", xscale="log")
     axis.legend()
     return figure
@@ -648,6 +671,41 @@ def _cut(axis: Axes, places: np.ndarray, losses: np.ndarray) -> None:
 
 
 @_figure_of
+def best_of(
+    bands: Mapping[str, np.ndarray], courses: Mapping[str, np.ndarray], colours: Sequence[str], *, of: Sequence[Stored]
+) -> Drawing:
+    """How good the best of n trials is: a band over the orders of the random ones, and the course that a study took.
+
+    Args:
+        bands: of each study, (N, 3): lower end, median and upper end for n from 1 to N.
+        courses: of each study, (M,): the lowest loss after each of its trials.
+        colours: of each study.
+    """
+    most = max(map(len, courses.values()))
+    columns: dict[str, list[Any]] = {"trials": list(range(1, most + 1))}
+    for name in bands:
+        parts = {
+            "low": bands[name][:, 0],
+            "median": bands[name][:, 1],
+            "high": bands[name][:, 2],
+            "study": courses[name],
+        }
+        columns |= {f"{name} {part}": [*each, *[""] * (most - len(each))] for part, each in parts.items()}
+    figure = _figure(3.4, of, columns)
+    axis = figure.subplots()
+    for name, colour in zip(bands, colours, strict=True):
+        draws = np.arange(1, len(bands[name]) + 1)
+        axis.fill_between(draws, bands[name][:, 0], bands[name][:, 2], color=colour, alpha=0.15, linewidth=0)
+        axis.plot(draws, bands[name][:, 1], color=colour, linestyle="--", label=f"random trials, {name}")
+        steps = np.arange(1, len(courses[name]) + 1)
+        axis.plot(steps, courses[name], color=colour, drawstyle="steps-post", label=f"the study, {name}")
+    axis.set(xlabel="Trials", ylabel="Lowest validation loss")
+    _log_losses(axis)
+    axis.legend(fontsize=8)
+    return figure
+
+
+@_figure_of
 def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: Sequence[Stored]) -> Drawing:
     """Share of the variation of the loss that each hyper-parameter explains, beside the report's (Figure 15).
 
@@ -774,3 +832,82 @@ def pareto_front(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
     order = np.lexsort((value, cost))
     best = np.concatenate([[np.inf], np.minimum.accumulate(value[order])[:-1]])
     return order[value[order] < best]
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """A number of the report's beside ours, a row of `reproductions`.
+
+    Attributes:
+        quantity: in words.
+        theirs: the report's.
+        ours: of each seed, (n,).
+        interval: where one more of ours lies.
+        margin: what counts as near `theirs`: from, to.
+        verdict: a word or two.
+    """
+
+    quantity: str
+    theirs: float
+    ours: Sequence[float]
+    interval: tuple[float, float]
+    margin: tuple[float, float]
+    verdict: str
+
+
+FARTHEST = 300
+"""Per cent that a number differs by; what differs by more, as in a profile of synthetic garments, is drawn there."""
+
+
+@_figure_of
+def reproductions(rows: Sequence[Reproduced], *, of: Sequence[Stored]) -> Drawing:
+    """Each number of the report's with ours, by how many per cent they differ; the scale is logarithmic beyond ±2 %."""
+    seeds = max(len(row.ours) for row in rows)
+    columns: dict[str, Iterable[Any]] = {
+        "quantity": [row.quantity for row in rows],
+        "report": [row.theirs for row in rows],
+        **{
+            f"ours {number + 1}": [row.ours[number] if number < len(row.ours) else "" for row in rows]
+            for number in range(seeds)
+        },
+        "low": [row.interval[0] for row in rows],
+        "high": [row.interval[1] for row in rows],
+        "verdict": [row.verdict for row in rows],
+    }
+    figure = _figure(0.9 + 0.45 * len(rows), of, columns)
+    axis = figure.subplots()
+    axis.set_xscale("symlog", linthresh=2, linscale=0.6)
+    axis.axvline(0, color=REPORT, linewidth=1.5, zorder=1)
+    for place, row in enumerate(rows):
+
+        def differ(values: Sequence[float], theirs: float = row.theirs) -> np.ndarray:
+            return np.clip(100 * (np.asarray(values) / theirs - 1), -FARTHEST, FARTHEST)
+
+        near, interval = differ(row.margin), differ(row.interval)
+        axis.barh(place, near[1] - near[0], 0.42, near[0], color=REPORT, alpha=0.18, linewidth=0)
+        axis.plot(interval, [place, place], color="#444444", linewidth=1)
+        axis.plot(interval, [place, place], "|", color="#444444", markersize=7)
+        axis.plot(differ(row.ours), np.full(len(row.ours), place), "o", color=COLOURS[0], markersize=4, alpha=0.75)
+        axis.plot(0, place, "D", color=REPORT, markersize=5, zorder=3)
+        edge = axis.get_yaxis_transform()
+        axis.text(0, place - 0.3, f"{row.quantity}: {row.theirs:g}", transform=edge, fontsize=8, va="bottom")
+        axis.text(1, place - 0.3, row.verdict, transform=edge, fontsize=8, va="bottom", ha="right")
+    axis.set_ylim(len(rows) - 0.5, -0.9)
+    axis.set_yticks([])
+    axis.spines["left"].set_visible(False)
+    ends = [100 * (end / row.theirs - 1) for row in rows for end in (*row.interval, *row.margin, *row.ours)]
+    widest = min(max(2.5, *map(abs, ends)), FARTHEST)
+    axis.set_xlim(-1.15 * widest, 1.15 * widest)
+    ticks = [tick for tick in ((1, 2, 5, 10, 20, 50, 100) if widest <= 100 else (2, 10, 50, 200)) if tick <= widest]
+    places = [*(-tick for tick in reversed(ticks)), 0, *ticks]
+    axis.set_xticks(places, [f"{tick:+d}".replace("-", "−") if tick else "0" for tick in places], fontsize=8)
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel("Ours against the report's, %")
+    handles = [
+        Line2D([], [], color=REPORT, marker="D", linestyle="", markersize=5, label="report"),
+        Rectangle((0, 0), 1, 1, color=REPORT, alpha=0.18, linewidth=0, label="counts as near"),
+        Line2D([], [], color=COLOURS[0], marker="o", linestyle="", markersize=4, alpha=0.75, label="a seed of ours"),
+        Line2D([], [], color="#444444", marker="|", linewidth=1, label="one more, 95 %"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
+    return figure

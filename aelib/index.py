@@ -16,6 +16,7 @@ from typing import Any
 from aelib import code, memory, runs
 from aelib.errors import AelibError, known
 from aelib.provenance import ANOTHER
+from aelib.runs import Run
 
 DOUBTS, DIFFERENCES = ".doubts.json", ".differences.json"
 """In a folder of runs: what a probe has said of runs of another code, since it takes a second each; and in what runs of
@@ -73,6 +74,28 @@ def entries(folder: Path) -> list[Entry]:
         )
         for path, (config, provenance, metrics) in about.items()
     ]
+
+
+def seeds_of(run: Run) -> list[Run]:
+    """`run`, and the stored runs beside it that differ from it in nothing but the seed, in the order of their seeds.
+
+    Of two with one seed the one with weights.
+    """
+    about: dict[Path, _About] = {}
+    for path in (each.parent for each in run.path.parent.glob(f"{run.config['experiment']}-*/config.json")):
+        with contextlib.suppress(OSError, ValueError):  # of what is damaged `aelib verify` says it
+            about[path] = _about(path)
+    differences = _differences(run.path.parent, about)
+
+    def what(path: Path) -> list[Any]:
+        config = about[path][0]
+        return [differences[path], *(config.get(name) for name in ("model", "training", "data"))]
+
+    alike = {run.config["seed"]: run.path}
+    for path in sorted(about, key=lambda path: (bool(about[path][0].get("summary")), path.name)):
+        if what(path) == what(run.path):
+            alike.setdefault(about[path][0]["seed"], path)
+    return [run, *(runs.load(alike[seed]) for seed in sorted(alike) if alike[seed] != run.path)]
 
 
 _About = tuple[dict[str, Any], dict[str, Any], dict[str, float]]

@@ -6,6 +6,7 @@ None stands where the report gives no number.
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -36,15 +37,29 @@ def losses(model: str) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name]) for row in rows if row.get("model", model) == model]) for name in names}
 
 
-def apart(model: str, history: Sequence[Mapping[str, float]]) -> float:
-    """How far our validation losses are from the report's: the median of |ours / theirs − 1| over shared epochs.
+def compared(model: str, histories: Sequence[Sequence[Mapping[str, float]]]) -> str:
+    """How far the report's validation losses are from ours, in words; and ours from each other, if they are several.
+
+    A distance is the median over the epochs that both have of |one / other − 1|; from several that to their median,
+    and of several the median again.
 
     Args:
         model: as of `losses`.
-        history: one row an epoch.
+        histories: of our trainings, one row an epoch each.
     """
-    pairs = zip(history, losses(model)["validation_loss"], strict=False)
-    return float(np.median([abs(row["validation_loss"] / theirs - 1) for row, theirs in pairs]))
+    ours = [np.array([row["validation_loss"] for row in history]) for history in histories]
+    apart = f"{100 * _apart(losses(model)['validation_loss'], ours):.1f} %"
+    if len(ours) == 1:
+        return f"{apart} from ours"
+    own = [_apart(each, [*ours[:number], *ours[number + 1 :]]) for number, each in enumerate(ours)]
+    among = f"{100 * np.median(own):.1f} %"
+    return f"{apart} from the median of our {len(ours)} trainings, one of which is {among} from that of the others"
+
+
+def _apart(one: np.ndarray, others: Sequence[np.ndarray]) -> float:
+    shared = min(map(len, [one, *others]))
+    middle = np.median([each[:shared] for each in others], axis=0)
+    return float(np.median(np.abs(one[:shared] / middle - 1)))
 
 
 def finder() -> tuple[np.ndarray, np.ndarray]:
@@ -59,18 +74,31 @@ def confusion(model: str) -> np.ndarray:
     return np.array([[int(count) for name, count in row.items() if name != "true"] for row in rows])
 
 
-def unlike(model: str, matrix: np.ndarray) -> str:
-    """The classes that are answered otherwise than in the report, by a χ² test of each with Holm's correction at 5 %.
+def unlike(model: str, matrices: Sequence[np.ndarray]) -> str:
+    """Which classes the first of our trainings answers otherwise than the report's, in words.
+
+    By a χ² test of each class with Holm's correction at 5 %; and, if our trainings are several, how many classes two of
+    them answer otherwise.
 
     Args:
         model: as of `confusion`.
-        matrix: our counts, (10, 10), true class down.
-
-    Returns:
-        Their names with commas between them, or "none".
+        matrices: our counts, (10, 10) each, true class down.
     """
-    ps = verdicts.holm(metrics.homogeneity(matrix, confusion(model)).tolist())
-    return ", ".join(name for name, p in zip(CLASSES, ps, strict=True) if p <= verdicts.LEVEL) or "none"
+    theirs = [_unlike(each, confusion(model)) for each in matrices]
+    said = ", ".join(theirs[0]) or "none"
+    if len(matrices) == 1:
+        return said
+    apart = np.mean([len(each) for each in theirs])
+    among = np.mean([len(_unlike(one, other)) for one, other in itertools.combinations(matrices, 2)])
+    return (
+        f"{said}. In the mean over our {len(matrices)} trainings they are {apart:.1f} classes, and between two of ours "
+        f"{among:.1f}"
+    )
+
+
+def _unlike(one: np.ndarray, other: np.ndarray) -> list[str]:
+    ps = verdicts.holm(metrics.homogeneity(one, other).tolist())
+    return [name for name, p in zip(CLASSES, ps, strict=True) if p <= verdicts.LEVEL]
 
 
 def trials() -> list[dict[str, str]]:

@@ -1,7 +1,4 @@
-"""The report's claims with the rules of several seeds, written down before the runs that they are applied to.
-
-They decide nothing yet: `aelib.claims` does, until all seeds are trained.
-"""
+"""The report's claims with the rules that decide them, written down before the runs that they are applied to."""
 
 from __future__ import annotations
 
@@ -11,112 +8,122 @@ from aelib import verdicts
 from aelib.verdicts import Above, Alike, Always, Below, Reproduces
 
 
+SEEDS = (1, 2, 3)
+"""Of the runs that claims are decided on: those of the five, 0 to 4, that are trained and published."""
+
+
 @dataclass(frozen=True)
 class Statement:
-    """A claim of the report with the rules that decide it, written down before the runs that they are applied to.
+    """A claim of the report with the rules that decide it.
 
     Attributes:
         name: of the claim, for programs.
         claim: in a sentence.
         where: the section, figure or table of the report that makes it.
+        shown: label of our figure or table that shows most of it.
         rules: what is asked of which quantity, in words; all are to hold. "A − B" is a difference of two runs of the
             same seed; "per image" is taken on the same test images for each seed.
         judges: whether the rules are several judges of one question: where they disagree it is undecided.
-        seeds: of the runs; three where forty trainings more would say little more.
+        seeds: of the runs.
     """
 
     name: str
     claim: str
     where: str
+    shown: str
     rules: dict[str, verdicts.Rule]
     judges: bool = False
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] = SEEDS
 
 
 STATEMENTS = (
     # Numbers of the report. AE, DAE, VAE: the plain, the denoising (corrupted per batch, as the report's code does) and
     # the variational autoencoder; head: the transfer classifier.
     Statement(
-        "ae-loss", "The plain autoencoder's lowest validation loss is 0.01019", "Figure 19",
+        "ae-loss", "The plain autoencoder's lowest validation loss is 0.01019", "Figure 19", "fig-x-loss",
         {"AE: validation loss of the best epoch": Reproduces(0.01019)},
     ),
     Statement(
-        "dae-loss", "The denoising autoencoder's lowest validation loss is 0.01701", "Figure 19",
+        "dae-loss", "The denoising autoencoder's lowest validation loss is 0.01701",
+        "Figure 19", "fig-x-denoising-loss",
         {"DAE: validation loss of the best epoch": Reproduces(0.01701)},
     ),
     Statement(
-        "vae-loss", "The variational autoencoder's lowest validation loss, with its KL term, is 0.03659", "Figure 19",
+        "vae-loss", "The variational autoencoder's lowest validation loss, with its KL term, is 0.03659",
+        "Figure 19", "fig-x-vae-loss",
         {"VAE: validation loss of the best epoch": Reproduces(0.03659)},
     ),
     Statement(
-        "ae-epochs", "The plain autoencoder stops after 57 epochs", "Figure 19",
+        "ae-epochs", "The plain autoencoder stops after 57 epochs", "Figure 19", "fig-r19",
         {"AE: epochs": Reproduces(57, 0.25, ratio=True, also=(0.1, 0.5))},
     ),
     Statement(
-        "dae-epochs", "The denoising autoencoder stops after 73 epochs", "Figure 19",
+        "dae-epochs", "The denoising autoencoder stops after 73 epochs", "Figure 19", "fig-r19",
         {"DAE: epochs": Reproduces(73, 0.25, ratio=True, also=(0.1, 0.5))},
     ),
     Statement(
-        "vae-epochs", "The variational autoencoder stops after 35 epochs", "Figure 19",
+        "vae-epochs", "The variational autoencoder stops after 35 epochs", "Figure 19", "fig-r19",
         {"VAE: epochs": Reproduces(35, 0.25, ratio=True, also=(0.1, 0.5))},
     ),
     Statement(
-        "head-accuracy", "The transfer classifier's test accuracy is 0.901", "Section 3.2",
+        "head-accuracy", "The transfer classifier's test accuracy is 0.901", "Section 3.2", "fig-r08",
         {"head: test accuracy": Reproduces(0.901, 0.01, absolute=True, also=(0.005, 0.02))},
     ),
     Statement(
-        "head-cross-entropy", "The transfer classifier's test loss is 0.278", "Section 3.2",
+        "head-cross-entropy", "The transfer classifier's test loss is 0.278", "Section 3.2", "tab-x-transfer-numbers",
         {"head: test cross-entropy": Reproduces(0.278)},
     ),
     Statement(
-        "head-loss", "The transfer classifier's lowest validation loss is 0.242", "Figure 7",
+        "head-loss", "The transfer classifier's lowest validation loss is 0.242", "Figure 7", "fig-r07",
         {"head: validation loss of the best epoch": Reproduces(0.242)},
     ),
     Statement(
-        "head-rate", "The finder suggests 0.0033113 for the transfer classifier", "Section 3.2, Figure 13",
+        "head-rate", "The finder suggests 0.0033113 for the transfer classifier", "Section 3.2, Figure 13", "fig-r13",
         {"head: learning rate of the finder": Reproduces(0.0033113, 1.0, ratio=True, also=(0.5, 2.0))},
     ),
     Statement(
-        "cnn-accuracy", "The CNN's test accuracy is 0.906", "Table 4",
+        "cnn-accuracy", "The CNN's test accuracy is 0.906", "Table 4", "tab-r4",
         {"CNN: test accuracy": Reproduces(0.906, 0.01, absolute=True, also=(0.005, 0.02))},
     ),
     Statement(
-        "cnn-cross-entropy", "The CNN's test loss is 0.287", "Table 4", {"CNN: test cross-entropy": Reproduces(0.287)}
+        "cnn-cross-entropy", "The CNN's test loss is 0.287",
+        "Table 4", "tab-r4", {"CNN: test cross-entropy": Reproduces(0.287)}
     ),
     Statement(
-        "augmented-accuracy", "With random transforms the CNN's test accuracy is 0.911", "Table 4",
+        "augmented-accuracy", "With random transforms the CNN's test accuracy is 0.911", "Table 4", "tab-r4",
         {"CNN with transforms: test accuracy": Reproduces(0.911, 0.01, absolute=True, also=(0.005, 0.02))},
     ),
     Statement(
-        "augmented-cross-entropy", "With random transforms the CNN's test loss is 0.259", "Table 4",
+        "augmented-cross-entropy", "With random transforms the CNN's test loss is 0.259", "Table 4", "tab-r4",
         {"CNN with transforms: test cross-entropy": Reproduces(0.259)},
     ),
     # Classifiers.
     Statement(
-        "similar", "The transfer classifier performs similarly to the CNN", "Section 3.2",
+        "similar", "The transfer classifier performs similarly to the CNN", "Section 3.2", "tab-x-transfer",
         {"head − CNN: right answers per image": Alike(0.01, also=(0.005, 0.02))},
     ),
     Statement(
-        "transforms", "Random transforms make the CNN better", "Table 4",
+        "transforms", "Random transforms make the CNN better", "Table 4", "tab-r4",
         {
             "CNN with transforms − CNN: right answers per image": Above(),
             "CNN − CNN with transforms: cross-entropy per image": Above(),
         },
     ),
     Statement(
-        "smaller", "The transfer classifier is much less complex than the CNN", "Section 3.2",
+        "smaller", "The transfer classifier is much less complex than the CNN", "Section 3.2", "tab-x-transfer",
         {
             "parameters that are trained, head over CNN": Always(0.5, also=(0.2, 0.9)),
             "multiplications for an image, head over CNN": Always(0.5, also=(0.2, 0.9)),
         },
     ),
     Statement(
-        "quicker", "The transfer classifier trains in a fraction of the CNN's time, 2 minutes of 27", "Section 3.2",
+        "quicker", "The transfer classifier trains in a fraction of the CNN's time, 2 minutes of 27",
+        "Section 3.2", "tab-x-transfer",
         {"CNN over head: seconds of training, on one machine": Above(10.0, also=(5.0, 13.5))},
     ),
     Statement(
         "features", "Features that are computed once make the same classifier as the CNN with its frozen encoder",
-        "Section 2.2",
+        "Section 2.2", "tab-x-transfer",
         {
             "head on stored features, and behind its encoder: largest difference of a logit": Always(1e-4),
             "the same: share of test images classified differently": Always(0.0),
@@ -124,23 +131,25 @@ STATEMENTS = (
     ),
     # The denoising autoencoder.
     Statement(
-        "dae-similar", "The denoising autoencoder's losses are similar to the plain one's", "Section 3.3",
+        "dae-similar", "The denoising autoencoder's losses are similar to the plain one's", "Section 3.3", "fig-r19",
         {"log(DAE) − log(AE): validation loss of the best epoch": Alike(0.05, also=(0.1, 0.25))},
     ),
     Statement(
-        "dae-slower", "The denoising autoencoder converges more slowly than the plain one", "Section 3.3",
+        "dae-slower", "The denoising autoencoder converges more slowly than the plain one", "Section 3.3", "fig-r19",
         {"DAE − AE: epochs until within 10 % of the lowest validation loss": Above()},
     ),
     Statement(
-        "dae-unstable", "The denoising autoencoder converges less stably than the plain one", "Section 3.3",
+        "dae-unstable", "The denoising autoencoder converges less stably than the plain one", "Section 3.3", "fig-r19",
         {"log(DAE) − log(AE): spread of the changes of the validation loss after epoch 20": Above()},
     ),
     Statement(
-        "dae-worse", "The denoising autoencoder reconstructs clean images worse than the plain one", "Section 3.3",
+        "dae-worse", "The denoising autoencoder reconstructs clean images worse than the plain one",
+        "Section 3.3", "fig-r09",
         {"DAE − AE: squared error per image": Above()},
     ),
     Statement(
-        "dae-confused", "The denoising autoencoder's random codes are as confused as the plain one's", "Section 3.3",
+        "dae-confused", "The denoising autoencoder's random codes are as confused as the plain one's",
+        "Section 3.3", "fig-x-denoising-random",
         {
             "DAE − AE: share of random codes of whose class the CNN is more than 90 % sure": Alike(
                 0.1, also=(0.05, 0.2)
@@ -150,16 +159,17 @@ STATEMENTS = (
         judges=True,
     ),
     Statement(
-        "denoises", "The denoising autoencoder retrieves almost all corrupted images", "Section 3.3",
+        "denoises", "The denoising autoencoder retrieves almost all corrupted images", "Section 3.3", "fig-r10",
         {"DAE: share of corrupted images whose structural similarity rises": Above(0.9, also=(0.8, 0.95))},
     ),
     Statement(
-        "details", "What the denoising autoencoder retrieves lacks the finer details", "Section 3.3",
+        "details", "What the denoising autoencoder retrieves lacks the finer details", "Section 3.3", "fig-r10",
         {"log(original) − log(retrieved by DAE): variance of the Laplacian per image": Above()},
     ),
     # The latent spaces, and what is drawn from them.
     Statement(
-        "pca", "On the map by PCA the plain autoencoder's classes are not clearly separated", "Section 3.1, Figure 3",
+        "pca", "On the map by PCA the plain autoencoder's classes are not clearly separated",
+        "Section 3.1, Figure 3", "fig-r03",
         {
             "AE, map by PCA: accuracy of ten nearest neighbours": Below(0.6, also=(0.5, 0.7)),
             "AE, map by PCA: silhouette": Below(0.25, also=(0.1, 0.5)),
@@ -167,14 +177,15 @@ STATEMENTS = (
         judges=True,
     ),
     Statement(
-        "tsne", "The map by t-SNE separates the classes well, and better than that by PCA", "Section 3.1, Figure 4",
+        "tsne", "The map by t-SNE separates the classes well, and better than that by PCA",
+        "Section 3.1, Figure 4", "fig-r04",
         {
             "AE, map by t-SNE: accuracy of ten nearest neighbours": Above(0.75, also=(0.7, 0.8)),
             "AE, map by t-SNE − map by PCA: silhouette": Above(),
         },
     ),
     Statement(
-        "neighbours", "Similar classes are near each other", "Section 3.1, Figures 3 and 4",
+        "neighbours", "Similar classes are near each other", "Section 3.1, Figures 3 and 4", "fig-r04",
         {
             "AE, codes: rank correlation of the classes' distances with how often the CNN confuses them": Below(
                 -0.3, also=(-0.5, 0.0)
@@ -184,7 +195,7 @@ STATEMENTS = (
     ),
     Statement(
         "distinct", "The variational latent space has more distinct clusters than the plain one",
-        "Section 3.4, Figure 11",
+        "Section 3.4, Figure 11", "fig-r11",
         {
             "VAE − AE, map by PCA: accuracy of ten nearest neighbours": Above(),
             "VAE − AE, map by PCA: silhouette": Above(),
@@ -194,16 +205,17 @@ STATEMENTS = (
         judges=True,
     ),
     Statement(
-        "acceptable", "The plain autoencoder reconstructs images acceptably", "Section 3.1, Figure 6",
+        "acceptable", "The plain autoencoder reconstructs images acceptably", "Section 3.1, Figure 6", "fig-r06",
         {"30 principal components − AE: squared error per image": Above()},
     ),
     Statement(
-        "confused", "Most random codes of the plain autoencoder represent no class well", "Section 3.1, Figure 5",
+        "confused", "Most random codes of the plain autoencoder represent no class well",
+        "Section 3.1, Figure 5", "fig-r05",
         {"AE: share of random codes of whose class the CNN is more than 90 % sure": Below(0.5, also=(0.4, 0.6))},
     ),
     Statement(
         "clearer", "The variational autoencoder's random codes are less confused than the plain one's",
-        "Section 3.4, Figure 12",
+        "Section 3.4, Figure 12", "fig-r12",
         {
             "VAE − AE: share of random codes of whose class the CNN is more than 90 % sure": Above(),
             "AE − VAE: entropy of the CNN's answer to random codes": Above(),
@@ -213,7 +225,7 @@ STATEMENTS = (
     ),
     Statement(
         "blurred", "The variational autoencoder's images are more blurred than the plain one's",
-        "Section 3.4, Figure 12",
+        "Section 3.4, Figure 12", "fig-r12",
         {
             "log(AE) − log(VAE): variance of the Laplacian of images from random codes": Above(),
             "log(AE) − log(VAE): variance of the Laplacian of reconstructions, per image": Above(),
@@ -221,14 +233,14 @@ STATEMENTS = (
     ),
     Statement(
         "sacrificed", "The variational autoencoder gives up accuracy of reconstruction for a more regular latent space",
-        "Section 3.4",
+        "Section 3.4", "fig-r11",
         {
             "VAE − AE: squared error per image": Above(),
             "log(AE) − log(VAE): KL divergence of the codes' Gaussian from the prior": Above(),
         },
     ),
     Statement(
-        "beta", "Of β between 1 and 10, 2 is a good choice", "Section 2.4",
+        "beta", "Of β between 1 and 10, 2 is a good choice", "Section 2.4", "fig-r12",
         {
             f"log(β = {other}) − log(β = 2): Fréchet distance of draws from the prior in the CNN's features": Above()
             for other in (1, 4, 7, 10)
@@ -237,17 +249,17 @@ STATEMENTS = (
     ),
     Statement(
         "independent", "Instance normalisation makes a code independent of the other images of its batch",
-        "Section 2.1",
+        "Section 2.1", "fig-x-architecture",
         {"AE: a code alone and in a batch of 256, largest difference over the codes' deviation": Always(1e-4)},
     ),
     # The search. Its rules are about one study, and where they take a sample, about what they say.
     Statement(
-        "search-value", "The search's lowest validation loss is 0.01069", "Figure 1",
+        "search-value", "The search's lowest validation loss is 0.01069", "Figure 1", "fig-r01",
         {"our five best configurations, three new seeds each: lowest validation loss": Reproduces(0.01069)},
         seeds=(0, 1, 2),
     ),
     Statement(
-        "search-good", "The search finds a good set of values", "Section 4",
+        "search-good", "The search finds a good set of values", "Section 4", "fig-r01",
         {
             "median of the 30 random trials − our best configuration, trained with new seeds: log of the loss": Above(),
             "share of the random trials that are as good as its mean": Always(0.05, also=(0.02, 0.1)),
@@ -256,7 +268,7 @@ STATEMENTS = (
     ),
     Statement(
         "search-degrees", "The search maximises channels and linear units and almost minimises the L2 penalty",
-        "Section 3.1",
+        "Section 3.1", "tab-r2",
         {
             "our five best trials: how many have fewer than the most channels": Always(1),
             "the same: 1 − median of the linear units in their range, in [0, 1]": Always(0.25, also=(0.1, 0.4)),
@@ -264,15 +276,15 @@ STATEMENTS = (
         },
     ),
     Statement(
-        "search-latent", "The latent dimension that it chooses is in the middle of its range", "Section 3.1",
+        "search-latent", "The latent dimension that it chooses is in the middle of its range", "Section 3.1", "fig-r02",
         {"our five best trials: median's distance from the middle, over the range": Always(0.25, also=(0.15, 0.35))},
     ),
     Statement(
-        "search-important", "The L2 penalty is the most important hyper-parameter", "Figure 15",
+        "search-important", "The L2 penalty is the most important hyper-parameter", "Figure 15", "fig-r15",
         {"share of 1,000 bootstraps of the completed trials in which another one is": Always(0.05, also=(0.01, 0.2))},
     ),
     Statement(
-        "search-short", "Sixty trials are not enough to explore the space exhaustively", "Section 3.1",
+        "search-short", "Sixty trials are not enough to explore the space exhaustively", "Section 3.1", "fig-r01",
         {"share of the 54 choices of kernels, channels, norm, optimiser that are tried": Always(0.75, also=(0.5, 0.9))},
     ),
 )  # fmt: skip

@@ -120,6 +120,23 @@ def _obtain(
     return found, failed
 
 
+def seeds_in(text: str | int) -> list[int]:
+    """Seeds as a command or a chapter is given them: `3`, `0,2` or `0-4`.
+
+    Raises:
+        AelibError: `text` is something else, or none.
+    """
+    seeds: list[int] = []
+    for part in str(text).split(","):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise AelibError(f"seeds are whole numbers such as 3, 0,2 or 0-4, not {text!r}")
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds:
+        raise AelibError(f"seeds {text} are none: the first comes first")
+    return seeds
+
+
 def check(name: str, *, seeds: Sequence[int] = (0,), **options) -> None:
     """Refuse what `sweep` could not do, before any work.
 

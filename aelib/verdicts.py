@@ -142,27 +142,37 @@ class Reproduces:
     ratio: bool = False
     also: tuple[float, ...] = (0.025, 0.1)
 
-    def __str__(self) -> str:
-        near = f"±{self.margin:g}" if self.absolute else f"±{100 * self.margin:g} %"
+    @property
+    def asked(self) -> str:
+        """In short."""
         if self.ratio:
-            near = f"a factor of {1 + self.margin:g}"
+            return f"{self.theirs:g}, up to a factor of {1 + self.margin:g}"
+        return f"{self.theirs:g} ± " + (f"{self.margin:g}" if self.absolute else f"{100 * self.margin:g} %")
+
+    def __str__(self) -> str:
         return (
-            f"{self.theirs:g} is inside the 95 % prediction interval of the seeds, and their mean is within {near} of "
-            "it by two one-sided tests; not confirmed if it is outside and the mean is farther away"
+            f"the report's number is inside the 95 % prediction interval of the seeds, and their mean is {self.asked} "
+            "by two one-sided tests; not confirmed if it is outside and the mean is farther away"
         )
+
+    @property
+    def near(self) -> tuple[float, float]:
+        """From where to where a number counts as equivalent to the report's."""
+        if self.ratio:
+            return self.theirs / (1 + self.margin), self.theirs * (1 + self.margin)
+        margin = self.margin if self.absolute else self.margin * abs(self.theirs)
+        return self.theirs - margin, self.theirs + margin
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,), one per seed."""
-        found, theirs = estimate(np.log(values) if self.ratio else values), self.theirs
+        found, theirs, near = estimate(np.log(values) if self.ratio else values), self.theirs, self.near
         if self.ratio:
-            theirs, margin = float(np.log(theirs)), float(np.log1p(self.margin))
-        else:
-            margin = self.margin if self.absolute else self.margin * abs(theirs)
+            theirs, near = float(np.log(theirs)), (float(np.log(near[0])), float(np.log(near[1])))
         low, high = found.prediction()
-        equivalent = max(found.above(theirs - margin), found.below(theirs + margin))
+        equivalent = max(found.above(near[0]), found.below(near[1]))
         apart = min(1.0, 2 * min(_p(sign * (theirs - found.mean), found.spread, found.freedom) for sign in (1, -1)))
         # What is refuted is both: one more training would give the report's number, and the mean is near it.
-        far = min(found.above(theirs + margin), found.below(theirs - margin))
+        far = min(found.above(near[1]), found.below(near[0]))
         interval = (float(np.exp(low)), float(np.exp(high))) if self.ratio else (low, high)
         return Outcome(interval, equivalent, max(apart, far), holds=low <= theirs <= high)
 
@@ -178,6 +188,11 @@ class Above:
 
     bound: float = 0.0
     also: tuple[float, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """In short."""
+        return f"above {self.bound:g}"
 
     def __str__(self) -> str:
         return f"above {self.bound:g} in every seed, and the mean is by a one-sided test; not confirmed if it is below"
@@ -196,6 +211,11 @@ class Below:
 
     bound: float
     also: tuple[float, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """In short."""
+        return f"below {self.bound:g}"
 
     def __str__(self) -> str:
         return f"below {self.bound:g} in every seed, and the mean is by a one-sided test; not confirmed if it is above"
@@ -218,6 +238,11 @@ class Alike:
     margin: float
     also: tuple[float, ...] = ()
 
+    @property
+    def asked(self) -> str:
+        """In short."""
+        return f"within ±{self.margin:g}"
+
     def __str__(self) -> str:
         return f"the mean is within ±{self.margin:g} by two one-sided tests; not confirmed if it is beyond by another"
 
@@ -236,6 +261,11 @@ class Always:
     bound: float
     also: tuple[float, ...] = ()
 
+    @property
+    def asked(self) -> str:
+        """In short."""
+        return f"at most {self.bound:g}"
+
     def __str__(self) -> str:
         return f"at most {self.bound:g} in every seed; not confirmed otherwise"
 
@@ -246,6 +276,13 @@ class Always:
 
 
 Rule = Reproduces | Above | Below | Alike | Always
+
+
+def moved(rule: Rule) -> dict[float, Rule]:
+    """`rule` with each of the other thresholds that it names, by these: margins of an equivalence, or else bounds."""
+    if isinstance(rule, Reproduces | Alike):
+        return {other: replace(rule, margin=other) for other in rule.also}
+    return {other: replace(rule, bound=other) for other in rule.also}
 
 
 def holm(ps: Sequence[float]) -> list[float]:

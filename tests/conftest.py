@@ -245,7 +245,7 @@ def make_book(folder: Path) -> Path:
         ),
         new_code_cell(
             "from aelib import figures\n"
-            "figures.loss_history([{'epoch': 1, 'train_loss': 0.02, 'validation_loss': 0.01}], of=[run])",
+            "figures.loss_history([[{'epoch': 1, 'train_loss': 0.02, 'validation_loss': 0.01}]], of=[run])",
             metadata={
                 "tags": ["hide-input"],
                 "mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}, "image": {"alt": "Nothing."}},

@@ -1,6 +1,5 @@
-"""The claims: every one has its rule, its figure and a verdict that follows from the runs."""
+"""The claims: every one has its rules, its figure and a verdict that follows from the runs."""
 
-import dataclasses
 import json
 import re
 
@@ -9,12 +8,18 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from aelib import book, claims, cli, evaluate, experiments, metrics, report
+from aelib import book, claims, cli, evaluate, experiments, figures, metrics, report, verdicts
+from aelib.errors import AelibError
+from aelib.evidence import EVIDENCE
+from aelib.statements import STATEMENTS, Statement
+from aelib.verdicts import CONFIRMED, NOT_CONFIRMED, UNDECIDED, Above, Alike, Always, Reproduces
+
+SEEDS = (0, 1)
 
 
 @pytest.fixture
 def found(all_tiny, tiny_results):
-    return claims.claims("smoke", folder=tiny_results)
+    return claims.claims("smoke", seeds=SEEDS, folder=tiny_results)
 
 
 def labels_in_the_book() -> set[str]:
@@ -28,15 +33,21 @@ def labels_in_the_book() -> set[str]:
 
 
 def test_every_claim_is_whole(found):
-    assert len(found) >= 14
+    assert [each.name for each in found] == [each.name for each in STATEMENTS if each.name in EVIDENCE]
     for claim in found:
-        assert claim.verdict in claims.VERDICTS
-        assert claim.claim
-        assert claim.ours
-        assert claim.rule
-        assert claim.command.startswith("aelib ")
-        assert claim.command.endswith(" --profile smoke"), "of the runs that it is about"
-        assert claim.figure in labels_in_the_book()
+        assert claim.verdict in verdicts.VERDICTS
+        assert claim.seeds == SEEDS
+        assert claim.command == "aelib claims --seeds 0,1 --profile smoke"
+        assert (claim.rule, claim.interval) in [(each.rule, each.interval) for each in claim.rulings]
+        for each in claim.rulings:
+            assert len(each.values) == len(SEEDS)
+            assert set(each.moved.values()) <= {*verdicts.VERDICTS}
+    numbers = [claim for claim in found if claim.theirs is not None]
+    assert len(figures.reproductions([claim.reproduced for claim in numbers], of=[]).columns["report"]) == 14
+
+
+def test_every_claim_is_shown_in_the_book():
+    assert {each.shown for each in STATEMENTS} <= labels_in_the_book()
 
 
 def test_the_book_has_the_figures_and_tables_of_the_report():
@@ -44,46 +55,46 @@ def test_the_book_has_the_figures_and_tables_of_the_report():
     assert figures | {f"tab-r{number}" for number in range(1, 5)} <= labels_in_the_book()
 
 
-def test_verdicts_follow_the_runs():
-    """The rules themselves, on runs that are made up: better, equal and worse."""
+FIVE = np.array([1.0, 1.01, 0.99, 1.005, 0.995])
 
-    def run(**numbers):
-        defaults = {"validation_loss": 0.01, "test_accuracy": 0.9}
-        predictions = numbers.pop("predictions")
-        return dataclasses.make_dataclass("Run", ["metrics", "arrays", "provenance"])(
-            defaults | numbers,
-            {"predictions": _Array(predictions)},
-            {
-                "training_seconds": numbers.get("seconds", 1),
-                "hardware": numbers.get("hardware", "this"),
-                "engine": {"device": "cpu"},
-            },
-        )
 
-    labels = np.arange(10_000) % 10
-    good, bad = labels.copy(), labels.copy()
-    good[:900] = (good[:900] + 1) % 10
-    bad[:1500] = (bad[:1500] + 1) % 10
-    head = run(predictions=good, test_accuracy=0.91, seconds=2)
-    cnn = run(predictions=bad, test_accuracy=0.85, seconds=60)
-    verdicts = [
-        claim.verdict for claim in claims._classifiers({"transfer": head, "cnn": cnn, "cnn_augmented": head}, labels)
+def case(rules, *values, judges=False):
+    statement = Statement("a", "A claim", "Section 1", "fig-a", dict(zip("abc", rules, strict=False)), judges)
+    return claims.Case(statement, (0, 1, 2, 3, 4), values)
+
+
+def test_verdicts_follow_the_numbers():
+    """And each says on which of its rules it stands, and what another threshold would make of it."""
+    cases = [
+        case([Reproduces(1.0, also=(0.001, 0.1))], FIVE),
+        case([Reproduces(2.0)], FIVE),
+        case([Reproduces(1.0)], FIVE + np.array([0.5, -0.5, 0.3, -0.3, 0])),
+        case([Above(), Above()], FIVE, FIVE - 1),
+        case([Above(), Above()], FIVE, -FIVE, judges=True),
+        case([Always(0.5, also=(2.0,))], FIVE),
     ]
-    assert verdicts == ["not confirmed", "not confirmed", "confirmed", "not confirmed", "confirmed", "confirmed"]
-    same = claims._classifiers({"transfer": head, "cnn": head, "cnn_augmented": head}, labels)
-    assert [claim.verdict for claim in same][3:] == ["confirmed", "within noise", "not confirmed"]
-    elsewhere = run(predictions=bad, test_accuracy=0.85, seconds=60, hardware="another")
-    apart = claims._classifiers({"transfer": head, "cnn": elsewhere, "cnn_augmented": head}, labels)[-1]
-    assert apart.verdict == "not confirmed"
-    assert "not on the same machine" in apart.ours
+    found = claims.decided(cases)
+    expected = [CONFIRMED, NOT_CONFIRMED, UNDECIDED, UNDECIDED, UNDECIDED, NOT_CONFIRMED]
+    assert [each.verdict for each in found] == expected
+    assert [each.outcome for each in found][3:5] == [UNDECIDED, f"{UNDECIDED}: the judges disagree"]
+    assert found[0].rulings[0].moved == {0.001: UNDECIDED, 0.1: CONFIRMED}
+    assert found[5].rulings[0].moved == {2.0: CONFIRMED}
+    assert found[3].interval == found[3].rulings[1].interval, "the weaker of the two"
+    assert found[0].near == (0.95, 1.05)
+    assert found[1].theirs == 2.0
+    assert found[3].theirs is None
 
 
-class _Array:
-    def __init__(self, values):
-        self.values = values
+def test_many_other_claims_ask_for_more():
+    weak = case([Alike(0.0125)], FIVE - 1)
+    assert claims.decided([weak])[0].verdict == CONFIRMED
+    assert claims.decided([weak] * 30)[0].verdict == UNDECIDED
+    assert claims.decided([weak] * 30)[0].rulings[0].verdict == CONFIRMED, "alone"
 
-    def numpy(self):
-        return self.values
+
+def test_one_seed_is_refused():
+    with pytest.raises(AelibError, match="one seed has no spread"):
+        claims.claims("smoke", seeds=[0])
 
 
 def test_the_confusion_of_the_report_adds_up_to_its_accuracy():
@@ -104,7 +115,11 @@ def test_restorations_are_of_every_kind(smoke_results):
 
 def test_the_command_prints_the_table_and_json(all_tiny, tiny_results, monkeypatch, capsys):
     monkeypatch.setenv("AELIB_RESULTS", str(tiny_results))
-    assert cli.main(["claims", "--profile", "smoke"]) == 0
-    assert "rule: McNemar's exact test" in capsys.readouterr().out
-    assert cli.main(["claims", "--profile", "smoke", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["theirs"] == "0.01019"
+    command = ["claims", "--profile", "smoke", "--seeds", "0-1"]
+    assert cli.main(command) == 0
+    assert "AE: validation loss of the best epoch: 0." in capsys.readouterr().out
+    assert cli.main([*command, "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)[0]
+    assert first["seeds"] == [0, 1]
+    assert first["rulings"][0]["report"] == 0.01019
+    assert {"interval", "rule", "verdict"} <= first.keys()

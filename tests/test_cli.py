@@ -111,6 +111,12 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     tried("A reader has seen enough", "a command's output into `head -1`", 1, "no traceback")
 
 
+@pytest.mark.parametrize(("text", "value"), [("4", 4), ("0.5", 0.5), ("None", None), ("True", True)])
+def test_a_chapters_parameter_is_what_papermill_makes_of_it(text, value):
+    assert cli.commands._value(text) == value
+    assert cli.commands._value(f"{text},{text}") == f"{text},{text}"
+
+
 def test_letters_that_the_terminal_does_not_have(monkeypatch):
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", terminal)

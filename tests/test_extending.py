@@ -69,7 +69,7 @@ def test_a_fifth_autoencoder_is_a_file_and_an_entry(fifth, tmp_path, capsys):
     for name, each in evaluate.evaluate(held, "reconstructions").items():
         assert each.shape == (40,), name
     assert "validation_size" in held.history[0]
-    figures.loss_history(held.history, of=[held])
+    figures.loss_history([held.history], of=[held])
     rows = tables.compare({"epochs": "Epochs", "test_size": "Size"}, {}, held.metrics)
     assert [row[1] for row in rows] == ["–", "–"]
     assert [faults for _, _, faults in verify.verify_runs(tmp_path / "smoke")] == [[], []]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,14 +47,16 @@ def all_figures(of):
     yield figures.class_map(rng.normal(size=(50, 2)), np.arange(50) % 10, garments, ("a", "b"), of=of)
     yield figures.image_grid(images, columns=4, titles=list(CLASSES), of=of)
     yield figures.reconstructions(images, images, of=of)
-    yield figures.loss_history(HISTORY, of=of)
-    yield figures.loss_history(HISTORY, theirs=report.losses("transfer"), of=of)
+    yield figures.loss_history([HISTORY], of=of)
+    yield figures.loss_history([HISTORY, HISTORY[:1], HISTORY], theirs=report.losses("transfer"), of=of)
     values = 0.011 + 0.02 * rng.random(30) ** 3
     pruned = np.arange(30) % 11 == 5
     yield figures.study_history(np.where(np.arange(30) == 7, np.nan, values), pruned, 15, of=of)
     yield figures.study_history(values, pruned, 15, theirs=report.objectives(), of=of)
     dims, units = rng.integers(5, 21, 30) * 2, rng.integers(16, 33, 30) * 8
     yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, theirs=report.completed(), of=of)
+    bands = {name: np.sort(rng.random((3, each)).T, 1) for name, each in (("ours", 3), ("report", 5))}
+    yield figures.best_of(bands, {name: rng.random(8) for name in bands}, figures.COLOURS[:2], of=of)
     shares = {"L2 penalty": 0.52, "Optimiser": 0.3, "Instance normalisation": 0.18}
     yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), of=of)
     yield figures.study_contour(dims, units, values, theirs=report.completed(), of=of)
@@ -63,10 +66,16 @@ def all_figures(of):
     yield figures.growth([seconds, figures.CostPanel("Workers", [1, 2], "Gigabytes", {"training": [1.3, 1.7]})], of=of)
     maps = {name: rng.normal(size=(50, 2)) for name in "abc"}
     yield figures.class_maps(maps, np.arange(50) % 10, of=of)
-    yield figures.loss_histories(dict.fromkeys("abc", HISTORY), theirs={"b": report.losses("variational")}, of=of)
+    yield figures.loss_histories(
+        {title: [HISTORY] for title in "abc"}, theirs={"b": report.losses("variational")}, of=of
+    )
     yield figures.confusion_matrix(rng.integers(0, 900, (10, 10)), of=of)
     yield figures.confusion_difference(rng.integers(0, 900, (10, 10)), report.confusion("cnn"), of=of)
-    yield figures.finder_curve((np.geomspace(1e-6, 1, 30), rng.random(30)), 1e-2, report.finder(), 0.0033, of=of)
+    yield figures.finder_curve(
+        [(np.geomspace(1e-6, 1, 30), rng.random(30))] * 3, [1e-2] * 3, report.finder(), 0.0033, of=of
+    )
+    row = figures.Reproduced("a", 0.5, [0.5, 0.51, 0.7], (0.4, 0.8), (0.45, 0.55), "undecided")
+    yield figures.reproductions([row, replace(row, ours=[0.6, 0.7])], of=of)
     yield figures.rows_of_images(dict.fromkeys("abc", images[:6]), titles=list("123456"), of=of)
     yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), of=of)
 
@@ -74,7 +83,7 @@ def all_figures(of):
 def test_every_figure_carries_the_notice_of_its_profile():
     for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
         drawn = list(all_figures(of))
-        assert [figure.get_suptitle() for figure in drawn] == [notice] * 19
+        assert [figure.get_suptitle() for figure in drawn] == [notice] * 21
 
 
 def test_a_figure_is_the_same_file_each_time():
@@ -110,7 +119,7 @@ def test_a_figure_gives_its_runs_its_numbers_and_itself_twice():
         picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
         assert picture.width // 2 == size["image/png"]["width"]
         assert bundle[runs.PATHS] == "\n".join(runs.portable(each.path) for each in figure.of)
-    assert sum("text/csv" in bundle for bundle in bundles) == 14, "all but four of images, and one for no notebook"
+    assert sum("text/csv" in bundle for bundle in bundles) == 16, "all but four of images, and one for no notebook"
     lines = bundles[3]["text/csv"].splitlines()
     assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
     assert len(lines) == 1 + len(HISTORY)
@@ -134,7 +143,7 @@ def test_garments_are_dark_on_white():
 
 
 def test_the_star_is_at_the_lowest_validation_loss():
-    axis = figures.loss_history(HISTORY, of=[]).axes[0]
+    axis = figures.loss_history([HISTORY], of=[]).axes[0]
     star = next(line for line in axis.lines if line.get_marker() == "*")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (4, pytest.approx(0.021))
 
@@ -241,7 +250,7 @@ def test_what_else_a_user_draws_is_not_changed():
     """In their own style, before and after a figure of ours was drawn and written."""
     with matplotlib.rc_context({"axes.facecolor": "black", "axes.grid": False}):
         before = dict(matplotlib.rcParams)
-        svg(figures.loss_history(HISTORY, of=[]))
+        svg(figures.loss_history([HISTORY], of=[]))
         assert dict(matplotlib.rcParams) == before
     program = "import matplotlib as m; before = dict(m.rcParams); import aelib.figures; assert {**m.rcParams} == before"
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -250,7 +259,7 @@ def test_what_else_a_user_draws_is_not_changed():
 def test_the_reports_curves_stand_beside_ours():
     """In their own colour, over their own epochs; in the table, empty where one of the two has stopped."""
     theirs = report.losses("transfer")
-    drawn = figures.loss_history(HISTORY, theirs=theirs, of=[])
+    drawn = figures.loss_history([HISTORY], theirs=theirs, of=[])
     lines = [line for line in drawn.axes[0].lines if line.get_color() == figures.REPORT]
     assert [line.get_ydata().tolist() for line in lines] == [
         theirs[f"{name}_loss"].tolist() for name in ("train", "validation")
@@ -262,8 +271,13 @@ def test_the_reports_curves_stand_beside_ours():
     assert columns["validation_loss"] == [row["validation_loss"] for row in HISTORY] + [""] * (
         len(columns["epoch"]) - len(HISTORY)
     )
-    both = figures.loss_histories({"a": HISTORY, "b": HISTORY}, theirs={"b": theirs}, of=[])
+    both = figures.loss_histories({"a": [HISTORY], "b": [HISTORY]}, theirs={"b": theirs}, of=[])
     assert sum(line.get_color() == figures.REPORT for axis in both.axes for line in axis.lines) == 2
+    several = figures.loss_history([HISTORY, HISTORY[:2], HISTORY[:1]], theirs=theirs, of=[])
+    assert sum(line.get_linewidth() < 1 for line in several.axes[0].lines) == 6, "each of ours, both losses"
+    assert several.columns["other_1_train_loss"][:3] == [*(row["train_loss"] for row in HISTORY[:2]), ""]
+    medians = [line for line in several.axes[0].lines if "median of 3" in str(line.get_label())]
+    assert [len(line.get_ydata()) for line in medians] == [2, 2], "for as long as two of the three"
     study = figures.study_history(np.array([0.02, 0.012]), np.zeros(2, bool), 1, theirs=report.objectives(), of=[])
     steps = [line.get_ydata() for line in study.axes[0].lines if line.get_color() == figures.REPORT]
     assert min(steps[-1]) == pytest.approx(report.STUDY["best"], abs=5e-6)

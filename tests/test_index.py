@@ -38,6 +38,23 @@ def test_the_table_says_in_what_runs_differ(folder, capsys):
     assert {each["seed"] for each in json.loads(capsys.readouterr().out)} == {0, 3}
 
 
+def test_runs_that_differ_in_the_seed_alone_are_found(folder):
+    first = experiments.obtain("variational", profile="smoke", maps=False)
+    for seed, more in ((5, {}), (2, {"summary": True}), (4, {"summary": True}), (2, {}), (6, {"max_epochs": 1})):
+        experiments.obtain("variational", profile="smoke", seed=seed, maps=False, **more)
+    (folder / "variational-damaged").mkdir()
+    (folder / "variational-damaged/config.json").write_text("{")
+    found = index.seeds_of(first)
+    assert [run.config["seed"] for run in found] == [0, 2, 4, 5]
+    assert [bool(run.weights) for run in found] == [True, True, False, True]
+    assert [run.config["seed"] for run in index.seeds_of(found[2])] == [4, 0, 2, 5]
+    head, _other = (
+        experiments.obtain("transfer", profile="smoke", seed=seed, maps=False, **more)
+        for seed, more in ((0, {}), (1, {"source": {"experiment": "variational"}}))
+    )
+    assert index.seeds_of(head) == [head], "the other stands on another encoder"
+
+
 def test_a_run_of_an_older_version_is_compared_with_the_defaults(folder, monkeypatch):
     older(folder)
     for _ in range(2):

@@ -63,14 +63,22 @@ def test_the_study_is_that_of_the_text():
 
 def test_how_far_a_history_is_apart():
     theirs = report.losses("autoencoder")["validation_loss"]
-    assert report.apart("autoencoder", [{"validation_loss": each} for each in theirs]) == 0
-    longer = [*theirs, 5.0, 5.0]
-    assert report.apart("autoencoder", [{"validation_loss": 1.1 * each} for each in longer]) == pytest.approx(0.1)
-    assert report.apart("autoencoder", [{"validation_loss": 0.9 * theirs[0]}]) == pytest.approx(0.1)
+
+    def times(factor, *more):
+        return [{"validation_loss": factor * each} for each in (*theirs, *more)]
+
+    assert report.compared("autoencoder", [times(1)]) == "0.0 % from ours"
+    assert report.compared("autoencoder", [times(1 / 1.1, 5.0, 5.0)]) == "10.0 % from ours", "over shared epochs"
+    assert report.compared("autoencoder", [times(1), times(1.25), times(2)[:1]]) == (
+        "20.0 % from the median of our 3 trainings, one of which is 38.5 % from that of the others"
+    )
 
 
 def test_classes_that_are_answered_otherwise_are_named():
     matrix = report.confusion("cnn").copy()
-    assert report.unlike("cnn", matrix) == "none"
-    matrix[6, 6], matrix[6, 0] = matrix[6, 6] - 300, matrix[6, 0] + 300
-    assert report.unlike("cnn", matrix) == "Shirt"
+    assert report.unlike("cnn", [matrix]) == "none"
+    other = matrix.copy()
+    other[6, 6], other[6, 0] = other[6, 6] - 300, other[6, 0] + 300
+    assert report.unlike("cnn", [other]) == "Shirt"
+    said = "Shirt. In the mean over our 3 trainings they are 0.3 classes, and between two of ours 0.7"
+    assert report.unlike("cnn", [other, matrix, matrix]) == said

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import tiny
@@ -718,3 +720,24 @@ def test_a_storage_of_another_version_of_optuna_is_named(tmp_path):
     with pytest.raises(AelibError, match=r"journal.log is not a journal of Optuna's"):
         study.obtain(newer)
     tried("A study's storage of a newer Optuna", "a database's schema, an entry of a journal", 2, "one line")
+
+
+def test_the_best_of_n_is_that_of_all_orders():
+    values = np.array([3.0, 1.0, 2.0, 5.0, 4.0, 2.5])
+    found = study.best_of(values, level=0.5)
+    for count in range(1, len(values) + 1):
+        lowest = [min(each) for each in itertools.combinations(values, count)]
+        assert found[count - 1].tolist() == np.quantile(lowest, [0.25, 0.5, 0.75], method="inverted_cdf").tolist()
+
+
+def test_the_published_study_again_prunes_as_it_did():
+    """And a pruner that starts later ends fewer, none of them among the random ones."""
+    found = study.load(Plan(folder=ROOT / "results"))
+    same = study.replay(found, plans.MEDIAN["n_startup_trials"])
+    assert same.pruned == np.flatnonzero(found.pruned).tolist()
+    assert (same.saved, same.unknown) == (0, [])
+    late = study.replay(found, 30)
+    assert min(late.pruned) >= 30
+    assert set(late.pruned) | set(late.unknown) == set(same.pruned)
+    early = study.replay(found, 0)
+    assert early.saved > 0

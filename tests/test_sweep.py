@@ -238,8 +238,8 @@ def test_the_command_sweeps(tmp_path, monkeypatch, capsys):
     assert cli.main(["train", "variational", "--profile", "smoke", "--set", "beta"]) == 1
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
     for wrong, said in (
-        (["--seeds", "4-x"], "--seeds takes"),
-        (["--seeds", "4-2"], "--seeds 4-2 are none"),
+        (["--seeds", "4-x"], "seeds are whole numbers"),
+        (["--seeds", "4-2"], "seeds 4-2 are none"),
         (["--set", "seed=3"], "--set takes each parameter of the experiment once"),
         (["--set", "beta=1", "--set", "beta=2"], "--set takes each parameter of the experiment once"),
         (["--scheduler", "tcp://a:1", "--workers", "2"], "take one of them"),
