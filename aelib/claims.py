@@ -11,6 +11,7 @@ import numpy as np
 from aelib import figures, runs, tables, verdicts
 from aelib.errors import AelibError
 from aelib.evidence import EVIDENCE, Seeds
+from aelib.profiles import find_profile
 from aelib.statements import STATEMENTS, Statement
 from aelib.verdicts import Outcome, Reproduces, Rule
 
@@ -107,7 +108,7 @@ def claims(profile: str = "report", *, seeds: Sequence[int] | None = None, folde
     """All claims of which there is evidence, decided from the runs of `profile`; trains what is missing.
 
     Args:
-        seeds: of the runs, at least two; each claim's own by default.
+        seeds: of the runs, at least two; by default the claim's own, or else the profile's.
 
     Raises:
         AelibError: as `experiments.obtain`; there are fewer seeds; or numbers to be decided on are not finite.
@@ -118,7 +119,7 @@ def claims(profile: str = "report", *, seeds: Sequence[int] | None = None, folde
     cases = []
     for statement in STATEMENTS:
         if statement.name in EVIDENCE:
-            own = tuple(seeds or statement.seeds)
+            own = tuple(seeds or statement.seeds or find_profile(profile).seeds)
             of = made.setdefault(own, Seeds(own, profile, folder))
             cases.append(Case(statement, own, EVIDENCE[statement.name](of)))
     return decided(cases, profile)

@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     command = subparsers.add_parser("claims", help="what the report claims, and what we found")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
-    command.add_argument("--seeds", help="of the runs, such as 0-4 (default: each claim's own)")
+    command.add_argument("--seeds", help="of the runs, such as 0-4 (default: the profile's)")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(action=commands.do_claims)
 

@@ -8,10 +8,6 @@ from aelib import verdicts
 from aelib.verdicts import Above, Alike, Always, Below, Reproduces
 
 
-SEEDS = (1, 2, 3)
-"""Of the runs that claims are decided on: those of the five, 0 to 4, that are trained and published."""
-
-
 @dataclass(frozen=True)
 class Statement:
     """A claim of the report with the rules that decide it.
@@ -24,7 +20,7 @@ class Statement:
         rules: what is asked of which quantity, in words; all are to hold. "A − B" is a difference of two runs of the
             same seed; "per image" is taken on the same test images for each seed.
         judges: whether the rules are several judges of one question: where they disagree it is undecided.
-        seeds: of the runs.
+        seeds: of the runs, if not those of the profile.
     """
 
     name: str
@@ -33,7 +29,7 @@ class Statement:
     shown: str
     rules: dict[str, verdicts.Rule]
     judges: bool = False
-    seeds: tuple[int, ...] = SEEDS
+    seeds: tuple[int, ...] | None = None
 
 
 STATEMENTS = (
