@@ -81,10 +81,6 @@ def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
     return files
 
 
-FEW = 3
-"""Runs that a line below a figure names; of more it says how many, and opens on demand."""
-
-
 def _source(command: str, drawn_from: Sequence[Path], doubt: Callable[[Path], str]) -> str:
     """What drew a figure, and from which runs."""
     if not drawn_from:
@@ -93,11 +89,7 @@ def _source(command: str, drawn_from: Sequence[Path], doubt: Callable[[Path], st
         f"- {origin(path, doubt(path), _parameters(path, 'parameters') + ', ')}; again: `{again(path, command)}`"
         for path in drawn_from
     ]
-    said = f"Drawn by `{command}`, from"
-    if len(lines) > FEW:
-        listed = "\n".join(lines)
-        return f"{said} {len(lines)} runs.\n\n````{{dropdown}} Which\n{listed}\n````"
-    return "\n".join([said, "", *lines])
+    return "\n".join([f"Drawn by `{command}`, from", "", *lines])
 
 
 def _parameters(path: Path, words: str) -> str:
