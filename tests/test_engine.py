@@ -1,8 +1,10 @@
 """Chapters as papermill executes them, and as Jupyter, GitHub and the like then show them."""
 
+import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import nbformat
@@ -14,6 +16,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from processes import PATIENCE
 
 from aelib import book, progress, runs, words
+from aelib.corruption import Corruption
+from aelib.lightning import Training
+from aelib.models import (
+    BaselineCNN,
+    DenoisingAutoencoder,
+    SymmetricAutoencoder,
+    TransferClassifier,
+    VariationalAutoencoder,
+)
+from aelib.models.variational import kl_to_standard_normal
 
 UNREADABLE = re.compile(r"\{[a-z]+(:[a-z]+)?\}`|^ *(```|:::)+\{|^:(name|label|alt): |<Drawing|…", re.M)
 PAPERMILL = Path(sys.executable).with_name("papermill")
@@ -169,6 +181,25 @@ def test_papermill_knows_each_parameter(name):
         assert each["help"], each
 
 
+SHOWN = {
+    "01_convolutional": [SymmetricAutoencoder, Training.training_step],
+    "02_transfer": [TransferClassifier],
+    "03_denoising": [DenoisingAutoencoder, Corruption.__call__],
+    "04_variational": [VariationalAutoencoder, kl_to_standard_normal],
+    "appendix": [BaselineCNN],
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_chapter_shows_the_code_that_is_run(name):
+    """In Jupyter, as it is in the package."""
+    cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
+    texts = [words.words(cell.source, words.book()) for cell in cells if cell.cell_type == "markdown"]
+    for each in SHOWN[name]:
+        code = textwrap.dedent(inspect.getsource(each))
+        assert any(f"```python\n{code}```" in text for text in texts), each
+
+
 def test_every_role_and_directive_becomes_words():
     known = words.Book(
         titles={"here": "This", "there": "That"},
@@ -191,6 +222,8 @@ def test_every_role_and_directive_becomes_words():
         "```{math}\n:label: eq-c\n\na\n```\nand\n\n```{math}\nb\n```": "$$\na \\tag{3}\n$$\nand\n\n$$\nb\n$$",
         "```{admonition} So\n:class: note\nIt is.\n```": "> **So**\n>\n> It is.",
         "```{table} Of {glue:text}`n`.\n:name: tab-b\n\n| a |\n| - |\n```": "**Table 2.** Of 0.123456.\n\n| a |\n| - |",
+        "````{admonition} Of {glue:text}`n:.1f`\n```{math}\nb\n```\n````": "> **Of 0.1**\n>\n> $$\n> b\n> $$",
+        ":::{dropdown} So\nIt {doc}`is <there>`.\n:::": "<details><summary>So</summary>\n\nIt is.\n\n</details>",
         "```shell\na `b` {c}\n```\n$x_{1}$ {unknown}`d`": "```shell\na `b` {c}\n```\n$x_{1}$ {unknown}`d`",
     }.items():
         assert words.words(myst, known, here="here", glued=glued) == shown

@@ -4,6 +4,7 @@ import functools
 import http.server
 import re
 import threading
+from html import unescape
 
 import pytest
 from conftest import ROOT
@@ -141,6 +142,17 @@ def test_nothing_is_cut_off_on_paper(chromium, html):
         cut[path.name] = page.evaluate(CUT)
     context.close()
     assert not any(cut.values()), cut
+
+
+def test_pages_show_the_code_that_is_run(html):
+    """All that the chapters include of the package."""
+    count = 0
+    for path in sorted((ROOT / "book").glob("*.ipynb")):
+        page = unescape(re.sub("<[^>]+>", "", (html / "book" / f"{path.stem}.html").read_text()))
+        for found in re.finditer(r"literalinclude\} (\S+)\\n\",\s+\":pyobject: (\S+)\\n", path.read_text()):
+            assert words.source(*found.groups()).strip() in page, found[2]
+            count += 1
+    assert count > 5
 
 
 def _elsewhere(url: str) -> bool:
