@@ -72,6 +72,10 @@ def test_an_executed_chapter_reads_as_in_the_book(name, tiny_kernel, tmp_path, m
             assert not UNREADABLE.search(cell.source), cell.source
             continue
         assert cell.metadata.jupyter.source_hidden
+        if "hide-cell" in cell.metadata.tags:  # the solution of an exercise
+            assert cell.metadata.jupyter.outputs_hidden
+            assert "".join(output.text for output in cell.outputs).strip()
+            continue
         for output in cell.outputs:
             assert output.output_type != "stream", output
             assert progress.MEDIA_TYPE not in output.data
@@ -179,6 +183,32 @@ def test_papermill_knows_each_parameter(name):
     for each in papermill.inspect_notebook(ROOT / "book" / f"{name}.ipynb").values():
         assert each["inferred_type_name"] in ("str", "int", "float", "bool"), each
         assert each["help"], each
+
+
+@pytest.mark.parametrize("name", [name for name in book.chapters(ROOT) if name != "appendix"])
+def test_a_chapter_ends_with_exercises_that_have_solutions(name):
+    """Those in code print something, or `test_an_executed_chapter_reads_as_in_the_book` fails."""
+    cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
+    start = next(number for number, cell in enumerate(cells) if cell.source.startswith("## Exercises"))
+    text = "\n".join(cell.source for cell in cells[start:])
+    numbers = re.findall(r"^```\{admonition\} Exercise (\d): ", text, re.M)
+    assert numbers == [*"1234"][: len(numbers)]
+    assert len(numbers) > 2
+    assert all("```{dropdown} Solution\n" in part for part in text.split("{admonition}")[1:])
+    assert {"hide-cell"} in [set(cell.metadata.get("tags", [])) for cell in cells[start:]]
+
+
+@pytest.mark.parametrize("name", ["README", *book.chapters(ROOT)])
+def test_commands_name_parameters_that_there_are(name):
+    """What a reader is told to run is not refused."""
+    path = next(path for path in (ROOT / "book" / f"{name}.ipynb", ROOT / f"{name}.md") if path.exists())
+    commands = re.findall(
+        r"(?:papermill book/|aelib chapter )(\w+)((?:\.ipynb \w+\.ipynb)?(?: -p \w+ \S+)+)", path.read_text()
+    )
+    assert commands
+    for chapter, given in commands:
+        known = papermill.inspect_notebook(ROOT / "book" / f"{chapter}.ipynb")
+        assert {*re.findall(r"-p (\w+)", given)} <= {*known}, given
 
 
 SHOWN = {
