@@ -26,11 +26,18 @@ folder. MathJax and the figures need styles within the page."""
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
     app.add_config_value("aelib_alone", "", "html")
+    app.connect("config-inited", _offer_source)
     app.connect("builder-inited", _lead_out)
     app.connect("html-page-context", _confine, priority=900)  # when the theme has added its scripts
     app.set_translator("html", _Translator)
     app.add_node(HideCodeCellNode, override=True, html=(_visit_hidden, depart_HideCellInput))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _offer_source(app: Sphinx, config: Any) -> None:
+    """Beside the button for a new issue, which `pages.launch` asks for, one that leads to the source of the page."""
+    # jupyter-book would not pass it on.
+    config.html_theme_options["use_source_button"] = bool(config.html_theme_options.get("use_issues_button"))
 
 
 def _lead_out(app: Sphinx) -> None:

@@ -135,7 +135,8 @@ def _set(root: Path, stage: Path, notice: str, **settings: str) -> None:
     shutil.copy(root / "_toc.yml", stage)
     # The chapters show parts of it.
     shutil.copytree(words.HERE / "aelib", stage / "aelib", ignore=shutil.ignore_patterns("__pycache__"))
-    config = yaml.safe_load((root / "_config.yml").read_text()) | pages.launch(record_of_this_process())
+    config = yaml.safe_load((root / "_config.yml").read_text())
+    config |= pages.launch(record_of_this_process(), config)
     for name in config["sphinx"].pop("local_extensions", {}):  # which stops whoever renders without this
         config["sphinx"]["config"]["extensions"].remove(name)
     config["sphinx"]["config"] |= settings
