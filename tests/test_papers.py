@@ -64,6 +64,27 @@ def test_a_pdf_is_printed_of_the_whole(chromium, small_book, monkeypatch):
     assert (made / papers.EPUB).exists()
 
 
+def test_they_are_made_again_only_where_the_book_is_another(small_book, monkeypatch):
+    """However long a chapter took, so that `aelib verify` finds the same links in a book that it makes anew."""
+
+    def make(stage, folder, key, render):
+        folder.mkdir(exist_ok=True)
+        (folder / papers.MADE_OF).write_text(key)
+
+    def outcome():
+        lines = book.build(small_book, profile="quick", notice="", pdf=True)
+        return next(line.outcome for line in lines if line.chapter == "PDF and EPUB")
+
+    monkeypatch.setattr(driver, "_render", lambda *_: book.Line("the pages", "rendered", 0.0))
+    monkeypatch.setattr(papers, "make", make)
+    assert outcome() == "made"
+    (small_book / "_build/executed/quick/chapter.json").unlink()
+    assert outcome() == "skipped: nothing changed"
+    with (small_book / "book/intro.md").open("a") as file:
+        file.write("More.\n")
+    assert outcome() == "made"
+
+
 def test_the_front_page_leads_to_what_is_there_and_current(tmp_path):
     folder, front = tmp_path / "papers", tmp_path / "stage/book/_build_papers.md"
     front.parent.mkdir(parents=True)
