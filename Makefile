@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The files of the project are in UTF-8, whatever the locale says.
 export PYTHONUTF8 := 1
 
-.PHONY: help setup data book lab test faults lint graph retrain bench serve clean
+.PHONY: help setup data book pdf lab test faults lint graph retrain bench serve clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,6 +27,9 @@ data: $(READY)  ## find or fetch FashionMNIST, and verify it
 
 book: $(READY)  ## execute the chapters and render the book (PROFILE=report, quick or smoke)
 	@$(BIN)/aelib book --profile $(PROFILE)
+
+pdf: $(READY)  ## the book, and all of it as one PDF and one EPUB (Chromium prints the PDF)
+	@$(BIN)/aelib book --profile $(PROFILE) --pdf
 
 lab: $(READY)  ## the chapters in JupyterLab, which is installed the first time, beside what the lock pins
 	@sed '/ --hash=/d; s/ *\\$$//' requirements.txt > $(VENV)/constraints.txt

@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     command = subparsers.add_parser("book", help="execute the chapters and render the book")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--pdf", action="store_true", help="and make one PDF and one EPUB of all of it")
     command.set_defaults(action=commands.do_book)
 
     command = subparsers.add_parser("chapter", help="execute one chapter, and render it to a page of its own")

@@ -146,7 +146,7 @@ def do_book(options: argparse.Namespace) -> None:
     _in_a_checkout()
     if profile.garments is data.load:
         do_data(argparse.Namespace(source=None))  # before the chapters: here a bar shows how it goes
-    lines = book.build(runs.ROOT, profile=options.profile, notice=profile.notice)
+    lines = book.build(runs.ROOT, profile=options.profile, notice=profile.notice, pdf=options.pdf)
     width = max(len(line.chapter) for line in lines)
     outcome = max(len(line.outcome) for line in lines)
     for line in lines:

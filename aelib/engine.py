@@ -144,6 +144,8 @@ def make_readable(notebook: NotebookNode, source: Path) -> None:
         tags = set(cell.metadata.get("tags", []))
         if tags & {"hide-input", "remove-cell", "injected-parameters"}:
             cell.metadata.setdefault("jupyter", {})["source_hidden"] = True
+        if "hide-cell" in tags:  # the solution of an exercise
+            cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
         cell.outputs = [
             output
             for output in cell.outputs

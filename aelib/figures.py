@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import functools
 import io
@@ -28,6 +29,9 @@ from aelib.runs import PATHS, portable
 
 WIDTH = 6.4
 """Of every figure, in inches: readable on a page and, scaled down, on a phone."""
+
+DPI = 300
+"""Of the picture of each figure: as journals ask for."""
 
 COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddaa33", "#cc6677", "#882255", "#aa4499", "#444444")
 """One a class, everywhere; told apart with any kind of colour vision (after Paul Tol's muted scheme)."""
@@ -86,21 +90,27 @@ class Drawing(Figure):
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         """The drawing for the book, and its picture for Jupyter, which draws none that it does not trust."""
-        from IPython.core.pylabtools import print_figure, retina_figure
+        from IPython.core.pylabtools import print_figure
 
         with _styled():
             # The drawing first: a picture leaves traces in how the figure is laid out.
             bundle = {"text/plain": "a figure", "image/svg+xml": print_figure(self, "svg")}
-            bundle["image/png"], size = retina_figure(self, base64=True)
+            picture = print_figure(self, "png", dpi=DPI)
+        bundle["image/png"] = base64.b64encode(picture).decode()
+        width, height = (round(100 / DPI * int.from_bytes(picture[at : at + 4])) for at in (16, 20))  # of its header
         bundle[PATHS] = "\n".join(portable(each.path) for each in self.of)
         if self.columns:
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(self.columns)
-            for row in zip(*self.columns.values(), strict=True):
-                writer.writerow([f"{each:.6g}" if isinstance(each, (float, np.floating)) else each for each in row])
-            bundle["text/csv"] = text.getvalue()
-        return bundle, {"image/png": size}
+            bundle["text/csv"] = self.csv()
+        return bundle, {"image/png": {"width": width, "height": height}}
+
+    def csv(self) -> str:
+        """Its numbers, with six digits."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in zip(*self.columns.values(), strict=True):
+            writer.writerow([f"{each:.6g}" if isinstance(each, (float, np.floating)) else each for each in row])
+        return text.getvalue()
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
         """As of any figure, in our style."""
@@ -788,7 +798,14 @@ class CostPanel:
 @_figure_of
 def growth(panels: Sequence[CostPanel], *, of: Sequence[Stored]) -> Drawing:
     """What more costs, all axes in logarithm; a dotted line of slope 1 leaves each first point."""
-    figure = _figure(3.2, of)
+    points = [
+        (panel.what, count, f"{panel.cost}: {name}", value)
+        for panel in panels
+        for name, values in panel.lines.items()
+        for count, value in zip(panel.counts, values, strict=True)
+    ]
+    columns = dict(zip(("of_what", "count", "cost", "value"), zip(*points, strict=True), strict=True))
+    figure = _figure(3.2, of, columns)
     for axis, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
         styles = zip((COLOURS[0], COLOURS[6], COLOURS[3]), "osD", strict=True)
         for (name, values), (colour, marker) in zip(panel.lines.items(), styles, strict=False):

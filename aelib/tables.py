@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,13 +22,24 @@ class Table:
     def __init__(
         self, name: str, caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False
     ) -> None:
+        rows = list(rows)
         lines = [header, [":--", *[":--" if text else "--:"] * (len(header) - 1)], *rows]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        self.cells = [header, *rows]
         self.myst = f"```{{table}} {caption}\n:name: {name}\n\n{body}\n```\n"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         shown = words.words(self.myst, words.book())
-        return {"text/markdown": self.myst, "text/html": words.html(shown), "text/plain": shown}
+        text = io.StringIO()
+        for row in self.cells:
+            plain = [re.sub(r"[*`]", "", words.words(cell, words.book())) for cell in row]
+            csv.writer(text, lineterminator="\n").writerow(plain)
+        return {
+            "text/markdown": self.myst,
+            "text/html": words.html(shown),
+            "text/plain": shown,
+            "text/csv": text.getvalue(),
+        }
 
 
 def number(value: float | None) -> str:

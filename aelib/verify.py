@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -278,6 +279,8 @@ def verify_book(root: Path, html: Path, *, profile: str) -> Iterator[tuple[str, 
     if (built := book.profile_of(html)) != profile:
         raise AelibError(f"the built book is of profile {built}: `aelib verify --profile {built}`, or build it again")
     with tempfile.TemporaryDirectory(prefix="aelib-verify-") as folder:
+        if (html.parent / "papers").exists():  # of which it has links, if they are current
+            shutil.copytree(html.parent / "papers", Path(folder) / "papers")
         with _nothing_new():
             book.build(root, profile=profile, notice=find_profile(profile).notice, output=Path(folder))
         made = Path(folder) / "html"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -154,6 +155,9 @@ def words(text: str, book: Book, *, here: str = "", glued: Mapping[str, str] = M
 
     def directive(found: re.Match[str]) -> str:
         _, kind, argument, options, body = found.groups()
+        if kind == "literalinclude":
+            return f"```python\n{source(argument, re.findall(r'^:pyobject: (.+)$', options, re.M)[0])}```"
+        body = DIRECTIVE.sub(directive, body)
         label = next(iter(re.findall(r"^:(?:name|label): (\S+)$", options, re.M)), "")
         name = book.labels.get(label, ("", ""))[0]
         if kind == "math":
@@ -164,9 +168,24 @@ def words(text: str, book: Book, *, here: str = "", glued: Mapping[str, str] = M
         if kind in ("admonition", "note", "warning", "tip"):
             title = argument if kind == "admonition" else kind.capitalize()
             return "\n".join(f"> {line}".rstrip() for line in [f"**{title}**", "", *body.strip().splitlines()])
+        if kind == "dropdown":
+            return f"<details><summary>{argument}</summary>\n\n{body.strip()}\n\n</details>"
         return found[0]
 
     return ROLE.sub(role, DIRECTIVE.sub(directive, text))
+
+
+def source(path: str, name: str) -> str:
+    """The code of the function, class or method `name` in a file of aelib, as Sphinx would include it.
+
+    Args:
+        path: as a chapter has it, `../aelib/….py`.
+    """
+    from sphinx.pycode import ModuleAnalyzer
+
+    file = HERE / path.removeprefix("../")
+    _, first, last = ModuleAnalyzer.for_file(str(file), "").find_tags()[name]
+    return textwrap.dedent("".join(file.read_text().splitlines(keepends=True)[first - 1 : last]))
 
 
 def html(text: str) -> str:

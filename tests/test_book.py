@@ -1,5 +1,6 @@
 """The book driver on a small book of its own, and the checks on the HTML."""
 
+import base64
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, some_provenance, write
@@ -16,7 +18,7 @@ from faults import tried
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from processes import PATIENCE
 
-from aelib import book, code, profiles, provenance, runs, verify
+from aelib import book, code, figures, profiles, provenance, runs, tables, verify, words
 from aelib.book import chapter, costs, driver, pages
 from aelib.book.check import check
 from aelib.errors import AelibError
@@ -132,6 +134,8 @@ def test_a_book_from_a_clone_of_github_starts_elsewhere_at_its_commit(built_book
     chapter, intro = ((pages / f"{name}.html").read_text() for name in ("chapter", "intro"))
     assert f"https://mybinder.org/v2/gh/someone/some.name/{commit}?urlpath=lab/tree/book/chapter.ipynb" in chapter
     assert f"https://colab.research.google.com/github/someone/some.name/blob/{commit}/book/chapter.ipynb" in intro
+    assert f"https://github.com/someone/some.name/blob/{commit}/book/chapter.ipynb?plain=1" in chapter
+    assert "https://github.com/someone/some.name/issues/new?" in intro
     words = re.sub("<[^>]+>", "", intro)
     assert f"!git clone --quiet https://github.com/someone/some.name && git -C some.name checkout --quiet {commit}" in (
         words.replace("&amp;", "&")
@@ -150,12 +154,15 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(built
         "papermill book/chapter.ipynb out.ipynb -p profile quick",
     ):
         assert text in words
-    for name in ("fig-a.svg", "fig-a.csv", f"{run.name}.json"):
+    for name in ("fig-a.svg", "fig-a.png", "fig-a.csv", f"{run.name}.json"):
         (file,) = (html / "_downloads").rglob(name)
         assert f'href="../{file.relative_to(html)}"' in page
     assert json.loads(file.read_text()) == {"summary": True}
     (source,) = (html / "_downloads").rglob("chapter.ipynb")
     assert source.read_bytes() == (built_book / "book/chapter.ipynb").read_bytes()
+    assert '<a class="code" href="#code-fig-a">' in page
+    assert page.index('id="code-fig-a"') < page.index("loss_history") < page.index('id="fig-a"')
+    assert "executablebooks" not in page, "the address that jupyter-book has where it is given none"
     assert "A table." in (html / "book/intro.html").read_text()
     assert "A table." not in page
 
@@ -180,12 +187,40 @@ def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
     notebook = new_notebook(cells=cells)
     pages.publish(notebook, "papermill x", tmp_path, lambda path: code.STALE if path == paths[1] else "")
     assert (tmp_path / "_figures/fig-a.png").read_bytes() == b"PNG"
-    _, first, _, second = (cell.source for cell in notebook.cells)
+    _, _, first, _, _, second = (cell.source for cell in notebook.cells)
     assert f"s on GPU, bf16; again: `rm -r results/quick/{paths[0].name}; papermill x`" in first
     assert f"`run_1-12345678`: {{download}}`parameters <_runs/run_1-12345678.json>`, seed 3, commit {said}, " in first
     assert first.count("stale") == 1
     assert "run_2" not in first
     assert "run_" not in second
+
+
+def test_a_table_can_be_had_as_numbers_and_a_picture_is_fit_for_print(tmp_path):
+    header, rows = ["", "β"], [["of **2**, with `a`, {numref}`fig-x-loss`", "1,000"], ["b", "–"]]
+    bundle = tables.Table("tab-x-seeds", "So.", header, rows)._repr_mimebundle_()
+    assert bundle["text/csv"].splitlines()[1:] == [
+        f'"of 2, with a, {words.book().labels["fig-x-loss"][0]}","1,000"',
+        "b,–",
+    ]
+    cells = [new_code_cell(outputs=[new_output("display_data", bundle)])]
+    curve = np.array([1e-3, 1e-2]), np.array([2.0, 1.0])
+    drawing, sizes = figures.finder_curve(curve, 1.0, curve, 1.0, of=[])._repr_mimebundle_()
+    picture = base64.b64decode(drawing["image/png"])
+    assert int.from_bytes(picture[16:20]) == pytest.approx(figures.WIDTH * 300, rel=0.1)
+    assert sizes["image/png"]["width"] == pytest.approx(figures.WIDTH * 100, rel=0.1)
+    notebook = new_notebook(cells=cells)
+    pages.publish(notebook, "papermill x", tmp_path, lambda path: "")
+    assert (tmp_path / "_tables/tab-x-seeds.csv").read_text() == bundle["text/csv"]
+    assert "{download}`CSV <_tables/tab-x-seeds.csv>`" in notebook.cells[1].source
+
+
+def test_the_address_that_the_book_is_given_is_that_of_its_links():
+    now = {"repository": None, "commit": "0123"}
+    assert pages.launch(now, {}) == {}
+    given = pages.launch(now, {"repository": {"url": "https://example.org/a"}, "html": {"favicon": "b"}})
+    assert given["repository"] == {"url": "https://example.org/a", "branch": "0123"}
+    assert given["html"] == {"favicon": "b", "use_issues_button": True}
+    assert "launch_buttons" not in given, "Binder is for GitHub"
 
 
 def test_what_was_measured_becomes_two_tables():

@@ -1,8 +1,10 @@
 """Chapters as papermill executes them, and as Jupyter, GitHub and the like then show them."""
 
+import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import nbformat
@@ -14,6 +16,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from processes import PATIENCE
 
 from aelib import book, progress, runs, words
+from aelib.corruption import Corruption
+from aelib.lightning import Training
+from aelib.models import (
+    BaselineCNN,
+    DenoisingAutoencoder,
+    SymmetricAutoencoder,
+    TransferClassifier,
+    VariationalAutoencoder,
+)
+from aelib.models.variational import kl_to_standard_normal
 
 UNREADABLE = re.compile(r"\{[a-z]+(:[a-z]+)?\}`|^ *(```|:::)+\{|^:(name|label|alt): |<Drawing|…", re.M)
 PAPERMILL = Path(sys.executable).with_name("papermill")
@@ -60,6 +72,10 @@ def test_an_executed_chapter_reads_as_in_the_book(name, tiny_kernel, tmp_path, m
             assert not UNREADABLE.search(cell.source), cell.source
             continue
         assert cell.metadata.jupyter.source_hidden
+        if "hide-cell" in cell.metadata.tags:  # the solution of an exercise
+            assert cell.metadata.jupyter.outputs_hidden
+            assert "".join(output.text for output in cell.outputs).strip()
+            continue
         for output in cell.outputs:
             assert output.output_type != "stream", output
             assert progress.MEDIA_TYPE not in output.data
@@ -169,6 +185,51 @@ def test_papermill_knows_each_parameter(name):
         assert each["help"], each
 
 
+@pytest.mark.parametrize("name", [name for name in book.chapters(ROOT) if name != "appendix"])
+def test_a_chapter_ends_with_exercises_that_have_solutions(name):
+    """Those in code print something, or `test_an_executed_chapter_reads_as_in_the_book` fails."""
+    cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
+    start = next(number for number, cell in enumerate(cells) if cell.source.startswith("## Exercises"))
+    text = "\n".join(cell.source for cell in cells[start:])
+    numbers = re.findall(r"^```\{admonition\} Exercise (\d): ", text, re.M)
+    assert numbers == [*"1234"][: len(numbers)]
+    assert len(numbers) > 2
+    assert all("```{dropdown} Solution\n" in part for part in text.split("{admonition}")[1:])
+    assert {"hide-cell"} in [set(cell.metadata.get("tags", [])) for cell in cells[start:]]
+
+
+@pytest.mark.parametrize("name", ["README", *book.chapters(ROOT)])
+def test_commands_name_parameters_that_there_are(name):
+    """What a reader is told to run is not refused."""
+    path = next(path for path in (ROOT / "book" / f"{name}.ipynb", ROOT / f"{name}.md") if path.exists())
+    commands = re.findall(
+        r"(?:papermill book/|aelib chapter )(\w+)((?:\.ipynb \w+\.ipynb)?(?: -p \w+ \S+)+)", path.read_text()
+    )
+    assert commands
+    for chapter, given in commands:
+        known = papermill.inspect_notebook(ROOT / "book" / f"{chapter}.ipynb")
+        assert {*re.findall(r"-p (\w+)", given)} <= {*known}, given
+
+
+SHOWN = {
+    "01_convolutional": [SymmetricAutoencoder, Training.training_step],
+    "02_transfer": [TransferClassifier],
+    "03_denoising": [DenoisingAutoencoder, Corruption.__call__],
+    "04_variational": [VariationalAutoencoder, kl_to_standard_normal],
+    "appendix": [BaselineCNN],
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_chapter_shows_the_code_that_is_run(name):
+    """In Jupyter, as it is in the package."""
+    cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
+    texts = [words.words(cell.source, words.book()) for cell in cells if cell.cell_type == "markdown"]
+    for each in SHOWN[name]:
+        code = textwrap.dedent(inspect.getsource(each))
+        assert any(f"```python\n{code}```" in text for text in texts), each
+
+
 def test_every_role_and_directive_becomes_words():
     known = words.Book(
         titles={"here": "This", "there": "That"},
@@ -191,6 +252,8 @@ def test_every_role_and_directive_becomes_words():
         "```{math}\n:label: eq-c\n\na\n```\nand\n\n```{math}\nb\n```": "$$\na \\tag{3}\n$$\nand\n\n$$\nb\n$$",
         "```{admonition} So\n:class: note\nIt is.\n```": "> **So**\n>\n> It is.",
         "```{table} Of {glue:text}`n`.\n:name: tab-b\n\n| a |\n| - |\n```": "**Table 2.** Of 0.123456.\n\n| a |\n| - |",
+        "````{admonition} Of {glue:text}`n:.1f`\n```{math}\nb\n```\n````": "> **Of 0.1**\n>\n> $$\n> b\n> $$",
+        ":::{dropdown} So\nIt {doc}`is <there>`.\n:::": "<details><summary>So</summary>\n\nIt is.\n\n</details>",
         "```shell\na `b` {c}\n```\n$x_{1}$ {unknown}`d`": "```shell\na `b` {c}\n```\n$x_{1}$ {unknown}`d`",
     }.items():
         assert words.words(myst, known, here="here", glued=glued) == shown

@@ -117,9 +117,9 @@ def test_a_figure_gives_its_runs_its_numbers_and_itself_twice():
     for bundle, size, figure, drawing in zip(bundles, sizes, drawn, alone, strict=True):
         assert undated(bundle["image/svg+xml"]) == drawing
         picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
-        assert picture.width // 2 == size["image/png"]["width"]
+        assert round(picture.width / 3) == size["image/png"]["width"]
         assert bundle[runs.PATHS] == "\n".join(runs.portable(each.path) for each in figure.of)
-    assert sum("text/csv" in bundle for bundle in bundles) == 16, "all but four of images, and one for no notebook"
+    assert sum("text/csv" in bundle for bundle in bundles) == 17, "all but four of images"
     lines = bundles[3]["text/csv"].splitlines()
     assert lines[:2] == ["epoch,train_loss,validation_loss", "1,0.1,0.08"]
     assert len(lines) == 1 + len(HISTORY)

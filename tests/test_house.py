@@ -139,6 +139,7 @@ def test_the_readme_names_only_targets_that_exist():
         "setup",
         "data",
         "book",
+        "pdf",
         "lab",
         "test",
         "lint",

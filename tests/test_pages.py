@@ -4,6 +4,7 @@ import functools
 import http.server
 import re
 import threading
+from html import unescape
 
 import pytest
 from conftest import ROOT
@@ -131,6 +132,38 @@ def test_paper_is_white_and_holds_the_article_alone(chromium, html):
     context.close()
 
 
+def test_every_exhibit_is_there_to_print(chromium, html):
+    """Those, too, that nobody has scrolled to."""
+    context = chromium.new_context(viewport=WIDE)
+    page = context.new_page()
+    page.goto((html / "book/explore.html").as_uri(), wait_until="load")
+    page.wait_for_function("[...document.querySelectorAll('.explore')].every(each => each.querySelector('canvas'))")
+    context.close()
+
+
+def test_the_line_below_a_figure_opens_the_code_that_drew_it(chromium, html):
+    context = chromium.new_context(viewport=WIDE)
+    page = context.new_page()
+    page.goto((html / "book/03_denoising.html").as_uri(), wait_until="load")
+    code = page.get_by_text("titles=[short[name] for name in names], of=[run])")
+    assert not code.is_visible()
+    page.locator("a.code[href='#code-fig-x-corruptions']").click()
+    code.wait_for(state="visible")
+    context.close()
+
+
+def test_every_figure_can_be_had_and_says_where_it_is_from(html):
+    for label, (_, name) in words.book().labels.items():
+        page = (html / "book" / f"{name}.html").read_text()
+        if label.startswith("fig-"):
+            below = page[page.index(f'id="{label}"') :]
+            line = below[below.index('class="provenance"') : below.index("<summary>Provenance</summary>")]
+            assert all(f"/{label}{suffix}" in line for suffix in (".svg", ".png")), label
+        elif label.startswith("tab-") and (html / "book" / name).with_suffix(".html").exists():
+            below = page[page.index(f'id="{label}"') :]
+            assert name in ("intro", "costs") or f"/{label}.csv" in below, label
+
+
 def test_nothing_is_cut_off_on_paper(chromium, html):
     context = chromium.new_context(viewport={"width": 680, "height": 960})  # A4 with its margins
     page = context.new_page()
@@ -141,6 +174,17 @@ def test_nothing_is_cut_off_on_paper(chromium, html):
         cut[path.name] = page.evaluate(CUT)
     context.close()
     assert not any(cut.values()), cut
+
+
+def test_pages_show_the_code_that_is_run(html):
+    """All that the chapters include of the package."""
+    count = 0
+    for path in sorted((ROOT / "book").glob("*.ipynb")):
+        page = unescape(re.sub("<[^>]+>", "", (html / "book" / f"{path.stem}.html").read_text()))
+        for found in re.finditer(r"literalinclude\} (\S+)\\n\",\s+\":pyobject: (\S+)\\n", path.read_text()):
+            assert words.source(*found.groups()).strip() in page, found[2]
+            count += 1
+    assert count > 5
 
 
 def _elsewhere(url: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aelib import figures, verdicts
-from aelib.book.pages import table
+from aelib.book.pages import provenance, remark, table
 from aelib.credits import commit
 from aelib.provenance import precision_of
 
@@ -43,8 +43,15 @@ def draw(benchmarks: Path, folder: Path) -> None:
             panel("workers", "Epochs an hour", {"epochs": "all together"}),
         ],
     }
+    where = _where(grown["provenance"])
+    source = f"Drawn by `aelib book` from what `python benchmarks/growth.py` has measured on {where}."
     for name, panels in drawings.items():
-        figures.growth(panels, of=[]).savefig(folder / f"fig-x-{name}.svg", metadata={"Date": None})
+        drawing, path = figures.growth(panels, of=[]), folder / f"fig-x-{name}"
+        drawing.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        drawing.savefig(path.with_suffix(".png"), dpi=figures.DPI)
+        path.with_suffix(".csv").write_text(drawing.csv())
+        files = [path.with_suffix(suffix) for suffix in (".svg", ".png", ".csv")]
+        path.with_suffix(".md").write_text(remark(provenance(files, source)))
 
 
 def costs(record: Mapping[str, Any]) -> dict[str, str]:

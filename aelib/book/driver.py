@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from aelib import code, determinism, experiments, runs, words
-from aelib.book import costs, explorer, pages
+from aelib.book import costs, explorer, pages, papers
 from aelib.book.cache import Execution, Line, digest, kept, key_of, sha256
 from aelib.book.chapter import chapters, execute_all
 from aelib.book.check import check, html_pages
@@ -31,7 +31,7 @@ from aelib.errors import AelibError, known, unwritable_explained
 from aelib.provenance import record_of_this_process
 
 
-def build(root: Path, *, profile: str, notice: str, output: Path | None = None) -> list[Line]:
+def build(root: Path, *, profile: str, notice: str, output: Path | None = None, pdf: bool = False) -> list[Line]:
     """Execute what has to be executed and render the book of `root` into `html` below `output`.
 
     The book that was there stays until the new one is whole and has passed `check`.
@@ -41,6 +41,7 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         profile: given to every chapter as its parameter `profile`.
         notice: shown on top of each page, if there is one.
         output: `_build` in `root` by default; what is there already is used.
+        pdf: make one PDF and one EPUB of the whole, too, unless those that are there are current.
 
     Raises:
         AelibError: a cell failed, jupyter-book warned, or the HTML has a fault; each is named.
@@ -68,6 +69,10 @@ def build(root: Path, *, profile: str, notice: str, output: Path | None = None) 
         if "costs" in words.pages(root):
             costs.draw(root / "benchmarks", stage / "book" / "_figures")
         _describe(executions.values(), stage, doubt)
+        whole, key = output / "papers", _key_of_all(root, executions)
+        if pdf:
+            lines.append(_papers(stage, whole, key, output / "jupyter-book.log"))
+        papers.offer(whole, key, stage)
         return [*lines, _render(root, stage, output, profile)]
 
 
@@ -133,7 +138,10 @@ def _set(root: Path, stage: Path, notice: str, **settings: str) -> None:
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
     shutil.copy(root / "_toc.yml", stage)
-    config = yaml.safe_load((root / "_config.yml").read_text()) | pages.launch(record_of_this_process())
+    # The chapters show parts of it.
+    shutil.copytree(words.HERE / "aelib", stage / "aelib", ignore=shutil.ignore_patterns("__pycache__"))
+    config = yaml.safe_load((root / "_config.yml").read_text())
+    config |= pages.launch(record_of_this_process(), config)
     for name in config["sphinx"].pop("local_extensions", {}):  # which stops whoever renders without this
         config["sphinx"]["config"]["extensions"].remove(name)
     config["sphinx"]["config"] |= settings
@@ -160,6 +168,22 @@ def _describe(executions: Iterable[Execution], stage: Path, doubt: Callable[[Pat
         if doubt(path) == code.STALE:
             print(f"aelib: run {path.name}: {code.STALE}{experiments.mend(path, code.STALE)}", file=sys.stderr)
         shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")
+
+
+def _key_of_all(root: Path, executions: dict[str, Execution]) -> str:
+    """What decides the pages, but for how long their execution took."""
+    sources = [
+        digest(root / name) for name in ("book", "benchmarks", "_config.yml", "_toc.yml") if (root / name).exists()
+    ]
+    return sha256(*sources, *(f"{name} {each.key} {each.runs}" for name, each in sorted(executions.items())))
+
+
+def _papers(stage: Path, folder: Path, key: str, log: Path) -> Line:
+    if papers.current(folder, key):
+        return Line("PDF and EPUB", "skipped: nothing changed", 0.0)
+    start = time.perf_counter()
+    papers.make(stage, folder, key, partial(_jupyter_book, log=log))
+    return Line("PDF and EPUB", "made", time.perf_counter() - start)
 
 
 def write_explorer(root: Path, folder: Path, profile: str) -> tuple[Line, Execution]:
@@ -201,7 +225,7 @@ def _render(root: Path, stage: Path, output: Path, profile: str, *, alone: str =
     for old in output.glob("draft-*"):
         shutil.rmtree(old, ignore_errors=True)
     draft = output / f"draft-{os.getpid()}"
-    _jupyter_book(stage, draft, output / "jupyter-book.log")
+    _jupyter_book(stage, draft, log=output / "jupyter-book.log")
     built = draft / "_build" / "html"
     for page in html_pages(built) if alone else []:
         if page.stem != alone:
@@ -216,10 +240,10 @@ def _render(root: Path, stage: Path, output: Path, profile: str, *, alone: str =
     return Line("the pages", "rendered", time.perf_counter() - start)
 
 
-def _jupyter_book(stage: Path, draft: Path, log: Path) -> None:
-    """Render `stage` into `draft`; whatever jupyter-book warns of is an error."""
+def _jupyter_book(stage: Path, draft: Path, *options: str, log: Path) -> None:
+    """Render `stage` into `draft`, as HTML unless `options` ask for another form; what is warned of is an error."""
     program = Path(sys.executable).with_name("jupyter-book")  # of this environment, activated or not
-    command: list[str | Path] = [program, "build", stage, "--path-output", draft, "-W", "-n", "--keep-going"]
+    command: list[str | Path] = [program, "build", stage, "--path-output", draft, "-W", "-n", "--keep-going", *options]
     # Without colours, and with the year of the copyright as it is written: some shells set a date to build at.
     own = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"} | {"NO_COLOR": "1"}
     with log.open("w") as file:

@@ -16,7 +16,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from aelib import data, runs, words
+from aelib import code, data, runs, words
 from aelib.book.cache import Execution
 from aelib.credits import again, commit, machine, origin, papermill, trained_by
 from aelib.provenance import record_of_this_process
@@ -35,19 +35,24 @@ def publish(notebook: NotebookNode, command: str, folder: Path, doubt: Callable[
         (folder / name).mkdir(parents=True, exist_ok=True)
     cells = []
     for cell in notebook.cells:
+        figure = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        if figure:
+            cells.append(new_markdown_cell(f'<span id="code-{figure}"></span>', id=f"code-{figure}"[:64]))
         cells.append(cell)
         contents = [output["data"] for output in cell.get("outputs", []) if "data" in output]
         for content in contents:
             if table := re.search(r"^:name: (\S+)$", content.get("text/markdown", ""), re.M):
                 (folder / "_tables" / f"{table[1]}.md").write_text(content["text/markdown"])
-        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-        if name and contents:
+                (folder / "_tables" / f"{table[1]}.csv").write_text(content.pop("text/csv", ""))
+                if "remove-cell" not in cell.metadata.get("tags", []):
+                    link = f"{{download}}`CSV <_tables/{table[1]}.csv>`"
+                    cells.append(_remark(f"{link}\n", f"provenance-{table[1]}"))
+        if figure and contents:
             drawn_from = contents[-1].pop(runs.PATHS, "").split("\n")  # myst-nb does not know it, nor CSV
-            files = _files(contents[-1], folder / "_figures" / name)
-            links = " · ".join(f"{{download}}`{path.suffix[1:].upper()} <_figures/{path.name}>`" for path in files)
+            files = _files(contents[-1], folder / "_figures" / figure)
             source = _source(command, [runs.located(path) for path in drawn_from if path], doubt)
-            text = f"{links}\n\n<details><summary>Provenance</summary>\n\n{source}\n\n</details>"
-            cells.append(_remark(text, f"provenance-{name}"))
+            link = f'<a class="code" href="#code-{figure}">Code</a>'
+            cells.append(_remark(provenance(files, source, link), f"provenance-{figure}"))
     notebook.cells = cells
 
 
@@ -59,25 +64,41 @@ def offer(notebook: NotebookNode, source: Path, folder: Path) -> None:
     notebook.cells.append(_remark(f"{link}\n", "source-notebook"))
 
 
+def provenance(files: Iterable[Path], source: str, *links: str) -> str:
+    """The line below a figure: `files` of `_figures` to download, more `links`, and, folded, its `source`."""
+    downloads = [f"{{download}}`{path.suffix[1:].upper()} <_figures/{path.name}>`" for path in files]
+    return f"{' · '.join([*downloads, *links])}\n\n<details><summary>Provenance</summary>\n\n{source}\n\n</details>"
+
+
+def remark(text: str) -> str:
+    """`text`, small, below a figure or a table."""
+    return f'<div class="provenance">\n\n{text}\n</div>'
+
+
 def _remark(text: str, name: str) -> NotebookNode:
     # A name of its own: a random one would make every build another.
-    return new_markdown_cell(f'<div class="provenance">\n\n{text}\n</div>', id=name[:64])
+    return new_markdown_cell(remark(text), id=name[:64])
 
 
 def _files(content: MutableMapping[str, str], path: Path) -> list[Path]:
-    """Write a picture, as a vector drawing where there is one, and its numbers, which it leaves out of `content`."""
+    """Write a picture, also as a vector drawing where there is one, and its numbers.
+
+    In `content` it leaves the one that the page shows.
+    """
+    files = []
     if "image/svg+xml" in content:
-        files = [path.with_suffix(".svg")]
-        content.pop("image/png", None)  # for Jupyter; it would make the book a quarter larger
         # The moment of drawing, which Matplotlib writes down, would make every build another.
         content["image/svg+xml"] = re.sub(r"<dc:date>.*?</dc:date>", "", content["image/svg+xml"])
+        files.append(path.with_suffix(".svg"))
         files[0].write_text(content["image/svg+xml"])
-    else:
-        files = [path.with_suffix(".png")]
-        files[0].write_bytes(base64.b64decode(content["image/png"]))
+    if "image/png" in content:
+        files.append(path.with_suffix(".png"))
+        files[-1].write_bytes(base64.b64decode(content["image/png"]))
+    if "image/svg+xml" in content:
+        content.pop("image/png", None)  # in the page, too, it would make the book a quarter larger
     if "text/csv" in content:
         files.append(path.with_suffix(".csv"))
-        files[1].write_text(content.pop("text/csv"))
+        files[-1].write_text(content.pop("text/csv"))
     return files
 
 
@@ -97,6 +118,24 @@ def _parameters(path: Path, words: str) -> str:
     return f"{{download}}`{words} <_runs/{path.name}.json>`"
 
 
+def _run(path: Path, command: str, doubt: str) -> str:
+    """A run in one line, that unfolds; `command` executes the chapter that asks for it."""
+    config, about = runs.about(path)
+    stale = f", {doubt}" if doubt == code.STALE else ""
+    where = f"{about['training_seconds']:,.0f} s on {machine(about)}"
+    return f"""<details><summary><code>{path.name}</code>, seed {config.get("seed", 0)}{stale}</summary>
+
+Commit {trained_by(about, doubt)}, {where}; {_parameters(path, "parameters")}.
+Again:
+
+```shell
+{again(path, command)}
+```
+
+</details>
+"""
+
+
 def stand_in(page: str, book: words.Book) -> str:
     """A page, as MyST, in place of another: with its title, and with all that others refer to there."""
     parts = [f"# {book.titles[page]}"]
@@ -114,18 +153,24 @@ _STAND_INS = {
 }
 
 
-def launch(now: Mapping[str, Any]) -> dict[str, Any]:
-    """What `_config.yml` needs for a button that starts a chapter on Binder; empty where the project has no address.
+def launch(now: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_config.yml` needs for buttons that lead to the source of a page; empty where the project has no address.
 
     Args:
-        now: the provenance of this build. Binder takes its commit, so that what runs there is what the pages show.
+        now: the provenance of this build, whose commit they lead to: what is there is what the pages show. On GitHub
+            there is one that starts a chapter on Binder, too.
+        config: of the book, which may give another address of the repository than the one on GitHub that `now` knows.
     """
-    if not now["repository"]:
+    given = config.get("repository", {}).get("url")
+    if not (address := given or now["repository"]):
         return {}
-    return {
-        "repository": {"url": now["repository"], "branch": now["commit"]},
-        "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
+    buttons = {
+        "repository": {"url": address, "branch": now["commit"]},
+        "html": config.get("html", {}) | {"use_issues_button": True},
     }
+    if given:
+        return buttons
+    return buttons | {"launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"}}
 
 
 def _elsewhere(now: Mapping[str, Any], chapters: Iterable[str]) -> str:
@@ -161,12 +206,6 @@ def build_facts(
     now = record_of_this_process()
     versions = now["versions"] | {name: importlib.metadata.version(name) for name in ("jupyter-book", "papermill")}
     paths = {path: chapter for chapter, each in reversed([*executions.items()]) for path in each.paths}
-    rows = []
-    for path, chapter in paths.items():
-        config, about = runs.about(path)
-        row = [_parameters(path, path.name), str(config.get("seed", 0)), trained_by(about, doubt(path)), machine(about)]
-        command = again(path, papermill(chapter, path.parent.name))
-        rows.append([*row, f"{about['training_seconds']:,.0f} s", f"`{command}`"])
     return {
         "elsewhere": _elsewhere(now, [name for name in executions if name != "explore"]),
         "build": table(
@@ -185,7 +224,9 @@ def build_facts(
             ["A small training, made again", "Its weights, in this build"],
             [[way, "the same bits" if each else "**other bits**"] for way, each in same.items()],
         ),
-        "runs": table(["Run", "Seed", "Commit", "Trained on", "Trained in", "Again"], rows),
+        "runs": "\n".join(
+            _run(path, papermill(chapter, path.parent.name), doubt(path)) for path, chapter in paths.items()
+        ),
         "data": table(["File", "SHA-256"], [[f"`{name}`", f"`{digest}`"] for name, digest in data.FILES.items()]),
     }
 

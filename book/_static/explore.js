@@ -471,20 +471,14 @@
 
   const EXHIBITS = { map: showMaps, directions: showDirections, walk: showWalk, repair: showRepair };
 
-  // One window's height ahead: whoever goes through the page with the Tab key finds the next exhibit in place.
-  const observer = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      observer.unobserve(target);
-      EXHIBITS[target.dataset.explore](target).catch((error) => {
-        target.textContent = error instanceof Missing ? error.message : `Sorry: ${error.message}.`;
-        if (!(error instanceof Missing)) throw error;
-      });
-    }
-  }, { rootMargin: "100% 0px" });
-
-  for (const place of document.querySelectorAll("[data-explore]")) {
-    place.textContent = "Loading the network …";
-    observer.observe(place);
-  }
+  // One after the other, those first that are seen first, and all of them: paper shows them, too.
+  const places = [...document.querySelectorAll("[data-explore]")];
+  for (const place of places) place.textContent = "Loading the network …";
+  places.reduce(async (before, place) => {
+    await before;
+    await EXHIBITS[place.dataset.explore](place).catch((error) => {
+      place.textContent = error instanceof Missing ? error.message : `Sorry: ${error.message}.`;
+      if (!(error instanceof Missing)) setTimeout(() => { throw error; }); // for the console; the others go on
+    });
+  }, null);
 })();

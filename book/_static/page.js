@@ -12,6 +12,13 @@ addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll(button).forEach((each) => each.addEventListener("click", act));
 });
 
+// The line below a figure leads to the code that drew it, which is folded.
+addEventListener("click", (event) => {
+  const link = event.target.closest("a.code");
+  const cell = link && document.getElementById(link.hash.slice(1)).closest("p").nextElementSibling;
+  cell?.querySelector("details.hide")?.setAttribute("open", "");
+});
+
 // From a folder a browser may not read the pages that a search has found, to quote from them.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
