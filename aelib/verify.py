@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from aelib import book, code, cores, evaluate, experiments, memory, runs, study
+from aelib import book, code_version, cores, evaluate, experiments, json_cache, runs, study
 from aelib.data import own
 from aelib.errors import AelibError, known
 from aelib.profiles import find_profile
@@ -66,7 +66,7 @@ def verify_runs(folder: Path, *, workers: int = 1, again: bool = False) -> Itera
     paths = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     if not paths:
         raise AelibError(f"{folder} holds no run to verify: name the right folder in AELIB_RESULTS, or `aelib train`")
-    keys, kept = _keys(paths), memory.recall(folder / VERIFIED)
+    keys, kept = _keys(paths), json_cache.read(folder / VERIFIED)
     before = {} if again else {path: kept[key] for path, key in keys.items() if key in kept}
     agreed = {keys[path]: against for path, against in before.items()}
     left = [path for path in paths if path not in before]
@@ -84,7 +84,7 @@ def verify_runs(folder: Path, *, workers: int = 1, again: bool = False) -> Itera
     finally:
         measured.close()
         if agreed != kept:
-            memory.remember(folder / VERIFIED, agreed)
+            json_cache.write(folder / VERIFIED, agreed)
 
 
 def _keys(paths: list[Path]) -> dict[Path, str]:
@@ -100,7 +100,7 @@ def _keys(paths: list[Path]) -> dict[Path, str]:
             digests[path] = [
                 (str(each.relative_to(path.parent)), hashlib.sha256(each.read_bytes()).hexdigest()) for each in files
             ]
-    code_and_libraries = (code.whole(), torch.__version__, version("numpy"), version("scikit-learn"))
+    code_and_libraries = (code_version.whole(), torch.__version__, version("numpy"), version("scikit-learn"))
     keys = {}
     for path, digest in digests.items():
         experiment, asked = experiments.EXPERIMENTS.get(_experiment(path)), set[str | None]()
@@ -148,11 +148,11 @@ def _verify(path: Path) -> tuple[str, list[str], bool]:
             against = "its history" if run.config.get("summary") else "its weights"
             faults += [*_faults(run), *evaluate.faults(run)]
         why = experiments.doubt(path)
-        if why == code.STALE:
+        if why == code_version.STALE:
             faults.append(why + experiments.mend(path, why))
         elif why:
             against += f"; {why}"
-    return against, faults, why in ("", code.UNRECORDED)
+    return against, faults, why in ("", code_version.UNRECORDED)
 
 
 @contextmanager

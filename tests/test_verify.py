@@ -15,7 +15,7 @@ import tiny
 import torch
 from processes import WARM
 
-from aelib import cli, code, cores, data, evaluate, experiments, lightning, runs, study, verify
+from aelib import cli, code_version, cores, data, evaluate, experiments, lightning, runs, study, verify
 from aelib.data import batches
 from aelib.errors import AelibError
 
@@ -267,7 +267,7 @@ def test_by_other_code_all_is_measured_anew(results, measured, monkeypatch, othe
     agreed = list(verify.verify_runs(results))
     measured.clear()
     if other == "code":
-        monkeypatch.setattr(code, "whole", lambda: "another")
+        monkeypatch.setattr(code_version, "whole", lambda: "another")
     else:
         monkeypatch.setattr(torch, "__version__", "99.0")
     assert list(verify.verify_runs(results)) == agreed

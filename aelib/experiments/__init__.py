@@ -1,5 +1,6 @@
 """The experiments of the report, by name: how each is trained, its runs, and what is in them."""
 
+from aelib.chapter_parameters import only_known_parameters
 from aelib.experiments.making import (
     check,
     find,
@@ -28,7 +29,6 @@ from aelib.experiments.registry import (
     configure,
     find_experiment,
 )
-from aelib.parameters import only_known_parameters
 
 __all__ = [
     "EXPERIMENTS",

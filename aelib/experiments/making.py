@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import code, cores, engines, probe, runs
+from aelib import code_version, cores, engines, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError, a_seed, known
 from aelib.experiments import opened, origin
@@ -95,7 +95,7 @@ def obtain(
 
     run = runs.load_or_make(asked.path, make, again=again)
     why = origin.doubt(asked.path)
-    code.say(f"run {asked.path.name}", why, origin.mend(asked.path, why))
+    code_version.say(f"run {asked.path.name}", why, origin.mend(asked.path, why))
     return run
 
 

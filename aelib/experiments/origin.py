@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from aelib import code, probe, runs
+from aelib import code_version, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError
 from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted
@@ -41,7 +41,7 @@ def differences(config: dict[str, Any], profile: str, source: Run | None = None)
 
 def mend(path: Path, why: str) -> str:
     """What to do about `why`, a doubt about the run or study at `path`, to append to it."""
-    return f"; again: `{command(path)}`" if why == code.STALE else ""
+    return f"; again: `{command(path)}`" if why == code_version.STALE else ""
 
 
 def doubt(path: Path) -> str:
@@ -52,21 +52,21 @@ def doubt(path: Path) -> str:
     config, provenance = runs.about(path)
     kept = provenance.get("code")
     if not kept:
-        return code.UNRECORDED
+        return code_version.UNRECORDED
     if "digests" in kept:
         from aelib import study
 
         return study.doubt(path)
-    if kept["digest"] == code.digest():
+    if kept["digest"] == code_version.digest():
         return ""
     try:
         experiment = as_configured(config)
     except (AelibError, LookupError, TypeError):  # the code no longer takes this configuration
-        return code.STALE
+        return code_version.STALE
     try:
-        return "" if code.alike(kept, record(experiment, source_of(path, config))) else code.STALE
+        return "" if code_version.alike(kept, record(experiment, source_of(path, config))) else code_version.STALE
     except RuntimeError:  # nor does it train so any more
-        return code.STALE
+        return code_version.STALE
     except (AelibError, OSError) as error:
         return f"it could not be probed: {error}"
 

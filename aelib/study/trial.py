@@ -10,7 +10,7 @@ import optuna
 import torch
 from optuna.trial import Trial, TrialState
 
-from aelib import code, probe, runs
+from aelib import code_version, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError
 from aelib.models import SymmetricAutoencoder
@@ -50,7 +50,7 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
     folder.mkdir(exist_ok=True)
     began, before, seen = time.perf_counter(), 0.0, list[dict[str, float]]()
     resumed, origin = (folder / "checkpoint").exists(), result.origin(model, settings)
-    same = code.alike(record.user_attrs.get("code"), origin)
+    same = code_version.alike(record.user_attrs.get("code"), origin)
     again = same and record.user_attrs.get("torch", torch.__version__) == torch.__version__
     if (record.intermediate_values or resumed) and not again:
         how = "another version of torch" if same else "code that trains otherwise"
