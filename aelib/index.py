@@ -62,7 +62,7 @@ def entries(folder: Path) -> list[Entry]:
     return [
         Entry(
             path.name,
-            config.get("experiment", path.name.rpartition("-")[0]),
+            runs.experiment_of(path),
             differences[path] | ({"dataset": provenance["data"]} if "dataset" in provenance else {}),
             config.get("seed"),
             metrics,

@@ -117,6 +117,11 @@ def run_path(folder: Path, experiment: str, config: dict[str, Any]) -> Path:
     return folder / f"{experiment}-{fingerprint(config)[:8]}"
 
 
+def experiment_of(path: Path) -> str:
+    """The name of the experiment that the run at `path` is of; `"study"` of a study."""
+    return path.name.rpartition("-")[0]
+
+
 def command_options(profile: str, seed: int, provenance: Mapping[str, Any] | None = None) -> str:
     """What a command of `aelib` needs for runs of these, as text to append; nothing for its defaults."""
     dataset = (provenance or {}).get("dataset")

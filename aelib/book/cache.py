@@ -102,6 +102,6 @@ def sha256(*texts: str) -> str:
 
 
 def digest(product: Path) -> str:
-    """Of a file, or of all files of a folder and their names."""
-    files = sorted(path for path in product.rglob("*") if path.is_file()) if product.is_dir() else [product]
+    """Of a file, or of all files of a folder and their names, but those that begin with a dot."""
+    files = sorted(path for path in product.rglob("[!.]*") if path.is_file()) if product.is_dir() else [product]
     return sha256(*[f"{path.relative_to(product)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files])

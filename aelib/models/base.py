@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from aelib.data import IMAGE_SIZE
+
 LATER: dict[str, Any] = {"later": True}
 """Metadata of a configuration's field that came later: at its default, a run of before decided the same without it, and
 so it is left out of what decides a run."""
@@ -20,6 +22,11 @@ class Model(nn.Module, ABC):
     """
 
     worth_compiling: ClassVar[bool] = True
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: `(1, 28, 28)`, an image, unless the model says otherwise."""
+        return 1, IMAGE_SIZE, IMAGE_SIZE
 
     @abstractmethod
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -76,6 +76,11 @@ class TransferClassifier(_Classifier):
         self.hidden = linear_block(config.features, config.linear_units, config.dropout)
         self.classes = nn.Linear(config.linear_units, config.classes)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """`(features,)`."""
+        return (self.config.features,)
+
     def forward(self, features: Tensor) -> Tensor:
         """features: (B, features) → logits: (B, C)."""
         return self.classes(self.hidden(features))
