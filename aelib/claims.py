@@ -50,7 +50,9 @@ def claims(profile: str = "report", *, seed: int = 0, folder: Path | None = None
     Raises:
         AelibError: as `experiments.obtain`.
     """
-    found = {name: experiments.obtain(name, profile=profile, seed=seed, folder=folder) for name in JUDGED}
+    found: dict[str, runs.Run] = {
+        name: experiments.obtain(name, profile=profile, seed=seed, folder=folder) for name in JUDGED
+    }
     opened = {name: experiments.open_run(found[name]) for name in ("convolutional", "denoising", "variational")}
     ae, dae, vae = opened.values()
     labels = ae.labels

@@ -35,7 +35,7 @@ class Evaluation:
     fault: str = ""
 
 
-def table(*names: str, profile: str = "report", folder: Path | None = None) -> Iterator[Evaluation]:
+def table(*names: str, profile: str = "report", folder: str | Path | None = None) -> Iterator[Evaluation]:
     """What metrics find of each stored run that they are about; what is missing is found, and kept.
 
     Args:
@@ -48,12 +48,13 @@ def table(*names: str, profile: str = "report", folder: Path | None = None) -> I
     """
     find_profile(profile)
     chosen = [known("metric", name, METRICS) for name in names or METRICS]
-    for entry in index.entries((folder or runs.results_folder()) / profile):
+    kept = runs.folder_of(folder) / profile
+    for entry in index.entries(kept):
         if entry.experiment not in EXPERIMENTS:
             continue
         about = (entry.name, entry.differs, entry.seed)
         try:
-            run = runs.load((folder or runs.results_folder()) / profile / entry.name)
+            run = runs.load(kept / entry.name)
         except AelibError as error:
             yield Evaluation(*about, ", ".join(chosen), {}, str(error))
             continue

@@ -11,6 +11,7 @@ from aelib.experiments.making import (
 from aelib.experiments.measures import encode, evaluate, measure, outputs, summarise
 from aelib.experiments.opened import (
     Trained,
+    TrainedRun,
     load_model,
     measure_again,
     open_run,
@@ -36,6 +37,7 @@ __all__ = [
     "ClassifierExperiment",
     "Experiment",
     "Trained",
+    "TrainedRun",
     "TransferExperiment",
     "as_configured",
     "check",

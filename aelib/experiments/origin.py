@@ -9,7 +9,7 @@ from typing import Any
 from aelib import code_version, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError
-from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted
+from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted, said_by_images
 from aelib.models import Model
 from aelib.profiles import PROFILES, profile_of
 from aelib.runs import Run, plain
@@ -29,8 +29,8 @@ def differences(config: dict[str, Any], profile: str, source: Run | None = None)
     found: dict[str, Any] = {}
     for part in ("model", "training"):
         values = plain(asdict(getattr(usual, part)))
-        # How many classes there are the images say.
-        found |= {name: each for name, each in config[part].items() if each != values.get(name) and name != "classes"}
+        given = {name: each for name, each in config[part].items() if name not in said_by_images(usual.model)}
+        found |= {name: each for name, each in given.items() if each != values.get(name)}
     if source:
         of = source.config["experiment"]
         theirs = {} if of == default.source else {"experiment": of}

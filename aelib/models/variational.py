@@ -31,12 +31,12 @@ class VariationalConfig(AutoencoderConfig):
 class VariationalAutoencoder(SymmetricAutoencoder):
     """A symmetric autoencoder whose code is a normal distribution; `encode` gives its mean."""
 
+    config_class = VariationalConfig
     config: VariationalConfig
 
     def __init__(self, config: VariationalConfig | None = None) -> None:
-        config = config or VariationalConfig()
         super().__init__(config)
-        self.log_variance = nn.Linear(config.linear_units, config.latent_dim)
+        self.log_variance = nn.Linear(self.config.linear_units, self.config.latent_dim)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the code: images, (B, 1, 28, 28) in [0, 1] → two (B, latent_dim)."""

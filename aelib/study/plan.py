@@ -70,7 +70,7 @@ class Plan:
     profile: str = "report"
     seed: int = 0
     storage: str | None = None
-    folder: Path | None = None
+    folder: str | Path | None = None
     dataset: str | Path | None = None
 
     def __post_init__(self) -> None:
@@ -119,7 +119,7 @@ class Plan:
     @cached_property
     def path(self) -> Path:
         """Where the finished study is."""
-        return runs.run_path((self.folder or runs.results_folder()) / self.profile, "study", self.config())
+        return runs.run_path(runs.folder_of(self.folder) / self.profile, "study", self.config())
 
     @property
     def workspace(self) -> Path:

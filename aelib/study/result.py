@@ -108,7 +108,7 @@ def load(plan: Plan) -> Search:
         AelibError: there is none, or it is damaged.
     """
     path = plan.path
-    if not path.exists():
+    if not runs.is_there(path):
         raise AelibError(f"there is no finished study in {path}: run `aelib study --profile {plan.profile}`")
     content, checksum = runs.read(path, FILES)
     config, provenance = json.loads(content["config.json"]), json.loads(content["provenance.json"])
@@ -183,7 +183,7 @@ class Status:
 
 def status(plan: Plan) -> Status:
     """How the study stands, now, in the storage that is asked for; in results, a finished one comes first."""
-    if plan.storage is None and plan.path.exists():
+    if plan.storage is None and runs.is_there(plan.path):
         return Status(plan.trials, load(plan).trials, [])
     records, idle = list[FrozenTrial](), list[int]()
     if (storage := existing(plan)) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import asdict
 
 import optuna
 import torch
@@ -14,6 +13,7 @@ from aelib import code_version, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError
 from aelib.models import SymmetricAutoencoder
+from aelib.models.base import decisive
 from aelib.provenance import record_of_this_process
 from aelib.study import result
 from aelib.study.plan import Plan
@@ -45,7 +45,7 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
         say(f"trial {trial.number} failed: {why}")
         return
     # Named by what is trained: another storage's trial of the same number is another training.
-    config = runs.plain({"model": asdict(model), "training": asdict(settings)})
+    config = {"model": decisive(model), "training": decisive(settings)}
     folder = plan.workspace / f"trial-{trial.number}-{runs.fingerprint(config)[:8]}"
     folder.mkdir(exist_ok=True)
     began, before, seen = time.perf_counter(), 0.0, list[dict[str, float]]()

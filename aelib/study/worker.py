@@ -32,7 +32,7 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
         AelibError: the study is damaged, its storage cannot be reached, the data cannot be had, or all workers died.
     """
     at_least_one("workers", workers)
-    if not plan.path.exists():
+    if not runs.is_there(plan.path):
         runs.nothing_new(plan.path)
         with unwritable_explained(plan.path.parent):
             plan.workspace.mkdir(parents=True, exist_ok=True)
