@@ -179,6 +179,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         source="convolutional",
     ),
 }
+"""What there is to train, by name: `convolutional`, `denoising`, `variational`, `transfer`, `cnn`, `cnn_augmented`."""
 for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
     # The split and the values of Table 3.
     EXPERIMENTS[_name] = ClassifierExperiment(

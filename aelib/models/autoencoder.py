@@ -30,6 +30,11 @@ class AutoencoderConfig:
         image_size: height and width of an image, in pixels.
         image_channels: 1, grey, or 3, colours.
 
+    >>> AutoencoderConfig().sizes
+    [28, 14, 7, 5]
+    >>> AutoencoderConfig(image_size=32, image_channels=3, latent_dim=16).feature_count
+    2304
+
     Raises:
         AelibError: a value is out of range, or the convolutions do not fit the images.
     """
@@ -80,6 +85,11 @@ class SymmetricAutoencoder(Model):
 
     Args:
         config: the shape; Table 2 by default.
+
+    >>> import numpy as np
+    >>> model = SymmetricAutoencoder()
+    >>> model.encode(np.zeros((5, 28, 28))).shape
+    (5, 30)
 
     Raises:
         AelibError: the configuration is of another model.
@@ -151,6 +161,8 @@ class SymmetricAutoencoder(Model):
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """`count` images, (count, 1, 28, 28) in [0, 1], of codes from the model's own distribution.
 
+        Of a variational one that is N(0, I).
+
         Raises:
             AelibError: it has none; or `count` or the seed is no whole number in range.
         """
@@ -178,7 +190,10 @@ class SymmetricAutoencoder(Model):
 
 
 def squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
-    """Squared error of each image, mean over its pixels: two (B, 1, 28, 28) → (B,)."""
+    r"""Squared error of each image, mean over its pixels: two (B, 1, 28, 28) → (B,).
+
+    .. math:: \frac{1}{784} \sum_j (\hat x_j - x_j)^2
+    """
     return F.mse_loss(reconstructions, images, reduction="none").flatten(1).mean(1)
 
 
