@@ -234,7 +234,8 @@ def test_a_run_whose_code_was_not_recorded_is_called_so_and_stands(tmp_path, mon
 def test_the_mend_makes_the_run_that_is_stale(name, config, seed, expected, tmp_path, monkeypatch):
     """Without training it: the configuration is enough."""
     seen = []
-    monkeypatch.setattr(runs, "load_or_make", lambda path, make, **_: seen.append((path, make)))
+    none = runs.Run({}, {}, [], {}, {}, {}, tmp_path, "")
+    monkeypatch.setattr(runs, "load_or_make", lambda path, make, **_: seen.append((path, make)) or none)
     monkeypatch.setattr(making, "_make", lambda asked, *_, **__: asked.decisive)
     monkeypatch.setattr(origin, "doubt", lambda _: "")  # there is none yet to doubt
     experiments.obtain(name, profile="smoke", seed=seed, folder=tmp_path, **config)
