@@ -113,13 +113,6 @@ def fingerprint(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def plain(value: Any) -> Any:
-    """Tuples in `value` as lists, as JSON gives them back."""
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def run_path(folder: Path, experiment: str, config: dict[str, Any]) -> Path:
     """The place in `folder` of the run of `experiment` with `config`."""
     return folder / f"{experiment}-{fingerprint(config)[:8]}"
@@ -135,22 +128,6 @@ def command_options(profile: str, seed: int, provenance: Mapping[str, Any] | Non
     dataset = (provenance or {}).get("dataset")
     images = f" --dataset {shlex.quote(dataset)}" if dataset else ""
     return (f" --profile {profile}" if profile != "report" else "") + images + (f" --seed {seed}" if seed else "")
-
-
-def command_settings(differs: Mapping[str, Any]) -> str:
-    """What `aelib train` needs for a run with these parameters, as text to append."""
-
-    def value(given: Any) -> Any:  # `--set` takes a tuple for one value
-        return tuple(map(value, given)) if isinstance(given, list) else given
-
-    def flat(differs: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-        for name, given in differs.items():
-            if isinstance(given, Mapping):
-                yield from flat(given, f"{before}{name}.")
-            else:
-                yield f"{before}{name}", given
-
-    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in flat(differs))
 
 
 def is_there(path: Path) -> bool:

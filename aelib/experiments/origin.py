@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from aelib.data import Garments
 from aelib.errors import AelibError
 from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted, said_by_images
 from aelib.models import Model
+from aelib.models.base import plain
 from aelib.profiles import PROFILES, profile_of
-from aelib.runs import Run, plain
+from aelib.runs import Run
 
 
 def differences(config: dict[str, Any], profile: str, source: Run | None = None) -> dict[str, Any]:
@@ -85,7 +88,23 @@ def command(path: Path) -> str:
     if differs is None:  # an older version kept none
         differs = differences(config, profile, source_of(path, config))
     options = runs.command_options(profile, config["seed"], provenance)
-    return f"aelib train {name}{runs.command_settings(differs)} --again{options}"
+    return f"aelib train {name}{_settings(differs)} --again{options}"
+
+
+def _settings(differs: Mapping[str, Any]) -> str:
+    """What `aelib train` needs for a run with these parameters, as text to append."""
+
+    def value(given: Any) -> Any:  # `--set` takes a tuple for one value
+        return tuple(map(value, given)) if isinstance(given, list) else given
+
+    def flat(differs: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+        for name, given in differs.items():
+            if isinstance(given, Mapping):
+                yield from flat(given, f"{before}{name}.")
+            else:
+                yield f"{before}{name}", given
+
+    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in flat(differs))
 
 
 def begin(experiment: Experiment, source: Model | None) -> probe.Begin:

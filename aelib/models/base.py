@@ -14,13 +14,19 @@ from torch import Tensor, nn
 
 from aelib.data import IMAGE_SIZE
 from aelib.errors import AelibError
-from aelib.runs import plain
 
 LATER: dict[str, Any] = {"later": True}
 """Metadata of a configuration's field that came later: at its default, a run of before decided the same without it, and
 so it is left out of what decides a run."""
 OF_IMAGES = LATER | {"images": True}
 """The same, of a field that the images say, such as the number of their classes."""
+
+
+def plain(value: Any) -> Any:
+    """Tuples in `value` as lists, as JSON gives them back."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def decisive(config: Any) -> dict[str, Any]:
