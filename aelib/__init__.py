@@ -2,6 +2,20 @@
 
 `obtain` gives a run, trained if it is not there, and `sweep` many; `open_run` an autoencoder with its images and codes,
 `load_model` any model; `EXPERIMENTS` says what there is.
+
+>>> import aelib
+>>> run = aelib.obtain("variational", profile="smoke")  # synthetic garments; trained within seconds
+>>> model = run.model()
+>>> model.sample(2, seed=1).shape
+torch.Size([2, 1, 28, 28])
+>>> trained = aelib.open_run(run)
+>>> trained.codes.shape == (len(trained.images), model.config.latent_dim)
+True
+>>> model.reconstruct(trained.images).shape == trained.images.shape
+True
+>>> rows = aelib.sweep("variational", profile="smoke", beta=[1.0, 4.0], seeds=[0, 1])
+>>> [(row.parameters["beta"], row.seed) for row in rows]
+[(1.0, 0), (1.0, 1), (4.0, 0), (4.0, 1)]
 """
 
 from importlib import import_module

@@ -90,8 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--published", action="store_true", help="with --remove: even those that are in git")
     command.set_defaults(action=commands.do_runs)
 
-    command = subparsers.add_parser("evaluate", help="find what metrics are missing of the stored runs, and keep it")
+    command = subparsers.add_parser("evaluate", help="metrics over the stored runs; what is missing is found, and kept")
+    command.add_argument("metrics", nargs="*", metavar="METRIC", help="all of them by default")
     command.add_argument("--profile", default="report", help="report (default), quick or smoke")
+    command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(action=commands.do_evaluate)
 
     command = subparsers.add_parser("verify", help="measure the stored runs anew, and make the built book anew")

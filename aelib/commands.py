@@ -174,9 +174,12 @@ def do_runs(options: argparse.Namespace) -> None:
     else:
         for entry in index.entries(folder):
             metrics = [f"{name} {entry.metrics[name]:.5g}" for name in SHOWN if name in entry.metrics]
-            differs = [f"{name}={value}" for name, value in entry.differs.items()]
-            seed = [] if entry.seed is None else [f"seed {entry.seed}"]
-            said = [*seed, *differs, *metrics, f"{entry.bytes / 1e6:.1f} MB", *(["summary"] if entry.summary else [])]
+            said = [
+                *_differences(entry.seed, entry.differs),
+                *metrics,
+                f"{entry.bytes / 1e6:.1f} MB",
+                *(["summary"] if entry.summary else []),
+            ]
             print(f"{entry.name:<24} {', '.join(said)}{f' ({entry.doubt})' if entry.doubt else ''}")
 
 
@@ -186,23 +189,27 @@ SHOWN = ("epochs", "validation_loss", "test_loss", "test_accuracy")
 
 def do_evaluate(options: argparse.Namespace) -> None:
     """`aelib evaluate`."""
-    from aelib import evaluate, experiments, runs
-    from aelib.profiles import find_profile
+    import json
+    from dataclasses import asdict
 
-    find_profile(options.profile)
-    failed = []
-    for path in sorted((runs.results_folder() / options.profile).glob("[!.]*/config.json")):
-        if path.parent.name.rpartition("-")[0] in experiments.EXPERIMENTS:
-            try:
-                run = runs.load(path.parent)
-                for name in evaluate.metrics_of(run):
-                    evaluate.evaluate(run, name)
-                    print(f"{run.path.name}: {name}", flush=True)
-            except AelibError as error:  # the others are to be evaluated as well
-                failed.append(path.parent.name)
-                print(f"{path.parent.name}: {error}", flush=True)
+    from aelib import evaluate
+
+    rows, failed = [], list[str]()
+    for row in evaluate.table(*options.metrics, profile=options.profile):
+        rows.append(asdict(row))
+        failed += [row.run] if row.fault else []
+        if not options.json:
+            said = _differences(row.seed, row.differs) + [f"{name} {each:.5g}" for name, each in row.numbers.items()]
+            print(f"{row.run:<24} {row.metric:<15} {row.fault or ', '.join(said)}", flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
     if failed:
-        raise AelibError(f"{', '.join(failed)}: see above; the others are evaluated")
+        raise AelibError(f"{', '.join(dict.fromkeys(failed))}: see above; the others are evaluated")
+
+
+def _differences(seed: int | None, differs: dict[str, Any]) -> list[str]:
+    """The seed of a run, and in what it differs from the default."""
+    return [*([] if seed is None else [f"seed {seed}"]), *(f"{name}={value}" for name, value in differs.items())]
 
 
 def do_chapter(options: argparse.Namespace) -> None:

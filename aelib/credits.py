@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aelib import code, experiments, runs
+from aelib import code_version, experiments, runs
 from aelib.provenance import precision_of
 
 
@@ -52,4 +52,4 @@ def trained_by(provenance: Mapping[str, Any], doubt: str) -> str:
     """The commit that a run is of, or those that the trials of a study are of, and what is to be said about it."""
     commits = [{**provenance, "commit": each} for each in provenance.get("commits", [])] or [dict(provenance)]
     said = ", ".join(commit(each, 8) for each in commits)
-    return said + (f" (**{doubt}**)" if doubt == code.STALE else f" ({doubt})" if doubt else "")
+    return said + (f" (**{doubt}**)" if doubt == code_version.STALE else f" ({doubt})" if doubt else "")

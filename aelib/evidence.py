@@ -103,9 +103,8 @@ def multiplications(run: Run) -> float:
     """Of one answer of the model of `run`, its layers' products with what they are given, additions counted as well."""
     experiment = experiments.as_configured(run.config)
     model = experiment.model_class(experiment.model).eval()
-    given = torch.zeros(1, experiment.model.features) if experiment.source else torch.zeros(1, 1, 28, 28)
     with FlopCounterMode(display=False) as counted, torch.no_grad():
-        model(given)
+        model(torch.zeros(1, *model.input_shape))
     return float(counted.get_total_flops())
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aelib import code, memory, runs
+from aelib import code_version, json_cache, runs
 from aelib.errors import AelibError, known
 from aelib.provenance import ANOTHER
 from aelib.runs import Run
@@ -63,7 +63,7 @@ def entries(folder: Path) -> list[Entry]:
     return [
         Entry(
             path.name,
-            config.get("experiment", path.name.rpartition("-")[0]),
+            runs.experiment_of(path),
             differences[path] | ({"dataset": provenance["data"]} if "dataset" in provenance else {}),
             config.get("seed"),
             metrics,
@@ -111,11 +111,11 @@ def _differences(folder: Path, about: dict[Path, _About]) -> dict[Path, dict[str
     """Of each run the parameters that differ; what runs of older versions do not say is found once for each code."""
     found = {path: provenance.get("differs", {}) for path, (_, provenance, _) in about.items()}
     older = {
-        path: f"{code.whole()} {runs.checksum(path)}"
+        path: f"{code_version.whole()} {runs.checksum(path)}"
         for path, (config, provenance, _) in about.items()
         if "differs" not in provenance and "experiment" in config
     }
-    kept = memory.recall(folder / DIFFERENCES)
+    kept = json_cache.read(folder / DIFFERENCES)
     if {*older.values()} - kept.keys():
         from aelib import experiments  # and with it PyTorch, which takes seconds to import
 
@@ -124,19 +124,19 @@ def _differences(folder: Path, about: dict[Path, _About]) -> dict[Path, dict[str
             kept[key] = {}
             with contextlib.suppress(LookupError):  # no longer an experiment
                 kept[key] = experiments.differences(about[path][0], folder.name)
-        memory.remember(folder / DIFFERENCES, kept)
+        json_cache.write(folder / DIFFERENCES, kept)
     return found | {path: kept[key] for path, key in older.items()}
 
 
 def _doubts(folder: Path, provenances: dict[Path, dict[str, Any]]) -> dict[Path, str]:
     """Of each run why it is in doubt; those that only a probe can tell are probed once for each code."""
-    digest, kept = code.digest(), memory.recall(folder / DOUBTS)
+    digest, kept = code_version.digest(), json_cache.read(folder / DOUBTS)
     found, new = {}, {}
     for path, provenance in provenances.items():
         record = provenance.get("code")
         key = f"{digest} {runs.checksum(path)}"
         if not record:
-            found[path] = code.UNRECORDED
+            found[path] = code_version.UNRECORDED
         elif record.get("digest") == digest:
             found[path] = ""
         elif key in kept:
@@ -145,10 +145,10 @@ def _doubts(folder: Path, provenances: dict[Path, dict[str, Any]]) -> dict[Path,
             from aelib import experiments
 
             found[path] = experiments.doubt(path)
-            if found[path] in ("", code.STALE):  # else it could not be told, this time
+            if found[path] in ("", code_version.STALE):  # else it could not be told, this time
                 new[key] = found[path]
     if new.keys() - kept.keys():
-        memory.remember(folder / DOUBTS, new)
+        json_cache.write(folder / DOUBTS, new)
     return found
 
 

@@ -56,6 +56,9 @@ def random_codes(codes: np.ndarray, count: int, *, box: float, seed: int = 0) ->
 
     Uniform, in each dimension, between the smallest and the largest value over all `codes`, (N, D), and all
     their dimensions, times `box` (0.6 for the report's AE and VAE, 1.0 for its DAE).
+
+    >>> random_codes(np.array([[-1.0, 0.0], [0.0, 1.0]]), 3, box=0.6).shape
+    (3, 2)
     """
     low, high = codes.min() * box, codes.max() * box
     return np.random.default_rng(seed).uniform(low, high, (count, codes.shape[1])).astype(np.float32)

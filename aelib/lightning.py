@@ -23,12 +23,29 @@ from aelib.errors import AelibError
 from aelib.hyperparameters import OPTIMIZERS, SGD_MOMENTUM, TrainingConfig
 from aelib.models import Model
 
+PLAIN, REPORTS = Engine("cpu", "float32", compiled=False), TrainingConfig()
+
 
 class Training(pl.LightningModule):
-    """Any model of aelib as Lightning wants it."""
+    """Any model of aelib as Lightning wants it, in a loop of one's own as well.
+
+    It logs the mean of each loss term over each epoch, `train_…` and `validation_…`.
+
+    Args:
+        model: what is trained.
+        config: how, but for the number of epochs and the early stopping, which are the loop's to say.
+        engine: in which precision, and whether compiled; by default as it is.
+        seed: of dropout and noise.
+        share: of the cores, if others may need them.
+    """
 
     def __init__(
-        self, model: Model, config: TrainingConfig, engine: Engine, seed: int, share: Share | None = None
+        self,
+        model: Model,
+        config: TrainingConfig = REPORTS,
+        engine: Engine = PLAIN,
+        seed: int = 0,
+        share: Share | None = None,
     ) -> None:
         super().__init__()
         self.model, self.config, self.engine, self.seed, self.share = model, config, engine, seed, share

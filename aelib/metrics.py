@@ -12,7 +12,12 @@ from aelib.errors import AelibError
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Counts, (C, C): the true class down, the predicted class across; two (N,) in [0, C)."""
+    """Counts, (C, C): the true class down, the predicted class across; two (N,) in [0, C).
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]))
+    array([[1, 1],
+           [0, 1]])
+    """
     classes = max(labels.max(), predictions.max()) + 1
     matrix = np.zeros((classes, classes), dtype=int)
     np.add.at(matrix, (labels, predictions), 1)
@@ -43,9 +48,14 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def psnr(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of each image in decibels, for pixels in [0, 1]: two (N, 28, 28) → (N,).
+    r"""Peak signal-to-noise ratio of each image in decibels, for pixels in [0, 1]: two (N, 28, 28) → (N,).
+
+    .. math:: -10 \log_{10} \frac{1}{784} \sum_j (x_j - y_j)^2
 
     At most 100 dB, which stands for images that are equal.
+
+    >>> psnr(np.zeros((2, 28, 28)), np.full((2, 28, 28), 0.1))
+    array([20., 20.])
     """
     error = ((images - originals) ** 2).mean((1, 2))
     return -10 * np.log10(np.maximum(error, 1e-10))
@@ -86,6 +96,9 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
     McNemar's test looks only at the images that one of them got right and the other did not.
 
+    >>> round(mcnemar(np.array([True] * 10 + [False]), np.array([False] * 10 + [True])), 4)
+    0.0117
+
     Args:
         first, second: (N,), bool: which images each got right.
     """
@@ -106,7 +119,10 @@ def gaussian_kl_to_prior(codes: np.ndarray) -> float:
 
 
 def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
-    """Fréchet distance of two samples' Gaussians, at least 0: features (N, D) and (M, D), in squared units of these.
+    r"""Fréchet distance of two samples' Gaussians, at least 0: features (N, D) and (M, D), in squared units of these.
+
+    .. math:: \lVert \mu_1 - \mu_2 \rVert^2 + \operatorname{tr} \left( \Sigma_1 + \Sigma_2
+        - 2 (\Sigma_1 \Sigma_2)^{1/2} \right)
 
     Of Inception's features it is the FID (Heusel et al. 2017); of any others, only values of the same ones compare.
     """

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aelib import code, cores, engines
+from aelib import code_version, cores, engines
 from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import Model
@@ -27,7 +27,7 @@ Begin = Callable[[Garments], tuple[Model, Garments]]
 RATES = {"sgd": 0.2}
 GENTLE = 1e-4
 """Learning rate of a probe, by optimiser, and of those that divide by the size of the gradient: so small that what
-processors differ in stays small (`code.TOLERANCE`), and so large that the loss falls by some per cent."""
+processors differ in stays small (`code_version.TOLERANCE`), and so large that the loss falls by some per cent."""
 
 SEED = 300
 """With this one no value comes so close to 0, the kink of a LeakyReLU, that rounding would decide on its side."""
@@ -46,16 +46,16 @@ def begin(make: Begin, garments: Garments, split: SplitConfig, seed: int) -> tup
 
 
 def record(what: str, make: Begin, config: TrainingConfig) -> dict[str, Any]:
-    """What a run keeps of the code that makes it, see `aelib.code`.
+    """What a run keeps of the code that makes it, see `aelib.code_version`.
 
     Args:
         what: names all that `make` depends on; the same in the same process is probed once.
     """
     config = replace(config, max_epochs=4, patience=2, min_delta=1.0)
-    key = repr((code.digest(), what, config))
+    key = repr((code_version.digest(), what, config))
     if key not in _FOUND:
         _FOUND[key] = _probe(make, config)
-    return {"digest": code.digest(), "probe": _FOUND[key]}
+    return {"digest": code_version.digest(), "probe": _FOUND[key]}
 
 
 def _probe(make: Begin, config: TrainingConfig) -> dict[str, float]:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout that aelib runs from, where it runs from one."""
 
+PUBLISHED = Path(__file__).parent / "published"
+"""Where an installed copy of aelib has the runs of the report that come with it; a checkout has them in `results/`."""
+
 CHECKSUMS = "SHA256SUMS"
 FILES = ("config.json", "weights.safetensors", "history.csv", "metrics.json", "arrays.safetensors", "provenance.json")
 
@@ -58,6 +61,11 @@ def results_folder() -> Path:
         return ROOT / "results"
     here = Path.cwd()
     return next(filter(is_checkout, (here, *here.parents)), here) / "results"
+
+
+def folder_of(given: str | Path | None) -> Path:
+    """The folder of runs that is `given`, or else `results_folder()`."""
+    return results_folder() if given is None else at_home(str(given), "folder")
 
 
 def portable(path: Path) -> str:
@@ -105,16 +113,14 @@ def fingerprint(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def plain(value: Any) -> Any:
-    """Tuples in `value` as lists, as JSON gives them back."""
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def run_path(folder: Path, experiment: str, config: dict[str, Any]) -> Path:
     """The place in `folder` of the run of `experiment` with `config`."""
     return folder / f"{experiment}-{fingerprint(config)[:8]}"
+
+
+def experiment_of(path: Path) -> str:
+    """The name of the experiment that the run at `path` is of; `"study"` of a study."""
+    return path.name.rpartition("-")[0]
 
 
 def command_options(profile: str, seed: int, provenance: Mapping[str, Any] | None = None) -> str:
@@ -124,20 +130,16 @@ def command_options(profile: str, seed: int, provenance: Mapping[str, Any] | Non
     return (f" --profile {profile}" if profile != "report" else "") + images + (f" --seed {seed}" if seed else "")
 
 
-def command_settings(differs: Mapping[str, Any]) -> str:
-    """What `aelib train` needs for a run with these parameters, as text to append."""
+def is_there(path: Path) -> bool:
+    """Whether there is a run or a study at `path`; one that comes with aelib is put there first.
 
-    def value(given: Any) -> Any:  # `--set` takes a tuple for one value
-        return tuple(map(value, given)) if isinstance(given, list) else given
-
-    def flat(differs: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-        for name, given in differs.items():
-            if isinstance(given, Mapping):
-                yield from flat(given, f"{before}{name}.")
-            else:
-                yield f"{before}{name}", given
-
-    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in flat(differs))
+    Raises:
+        AelibError: its folder cannot be written.
+    """
+    shipped = PUBLISHED / path.parent.name / path.name
+    if not path.exists() and shipped.exists():
+        receive(read(shipped, _read_checksums(shipped))[0], path)
+    return path.exists()
 
 
 def load_or_make(path: Path, make: Callable[[Path], Contents], *, again: bool = False) -> Run:
@@ -149,7 +151,7 @@ def load_or_make(path: Path, make: Callable[[Path], Contents], *, again: bool = 
     Raises:
         AelibError: the run is damaged, or its folder cannot be written.
     """
-    if path.exists() and not again:
+    if not again and is_there(path):
         return load(path)
     nothing_new(path)
     with _workspace(path, "again" if again else "partial") as workspace:
@@ -183,12 +185,13 @@ def nothing_new(path: Path) -> None:
         )
 
 
-def load(path: Path) -> Run:
-    """Read the run at `path` and verify every file of it.
+def load(path: str | Path) -> Run:
+    """Read the run at `path`, a folder, and verify every file of it.
 
     Raises:
         AelibError: a file is missing, truncated, altered, or belongs to another run.
     """
+    path = Path(path)
     content, digest = read(path, FILES)
     config = json.loads(content["config.json"])
     if not path.name.endswith(fingerprint(config)[:8]):

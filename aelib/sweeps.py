@@ -45,7 +45,7 @@ def sweep(
     seeds: Sequence[int] = (0,),
     workers: int = 1,
     executor: Executor | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     **options,
 ) -> list[Row]:
     """The runs of the experiment `name` for each combination of parameters and seeds, in that order; made if missing.
@@ -70,7 +70,7 @@ def sweep(
     if fixed.get("dataset"):
         profile = find_profile(fixed.get("profile", "report"), fixed["dataset"])
         fixed["dataset"] = str(profile.dataset)  # absolute: a worker may stand elsewhere
-    folder = folder or runs.results_folder()
+    folder = runs.folder_of(folder)
     found, failed = _obtain(name, asked, fixed, folder, workers, executor)
     if failed and len(asked) == 1:
         raise AelibError(failed[0])

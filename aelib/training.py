@@ -22,7 +22,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
-from aelib import checkpoints, code, compilation, cores, epochs, lightning, progress
+from aelib import checkpoints, code_version, compilation, cores, epochs, lightning, progress
 from aelib.data import GarmentLoaders
 from aelib.engines import Engine, OutOfMemory, arithmetic, choose_engine, keep_freed_memory, out_of_memory
 from aelib.errors import AelibError
@@ -265,8 +265,8 @@ def _discard_other_codes(path: Path, recorder: _Recorder) -> None:
         return
     state = checkpoints.load(path)["callbacks"][recorder.state_key]
     kept, version = state.get("code"), state.get("torch", torch.__version__)  # an older version of aelib kept none
-    if version != torch.__version__ or not code.alike(kept, recorder.code):
-        why = code.STALE if kept else code.UNRECORDED
+    if version != torch.__version__ or not code_version.alike(kept, recorder.code):
+        why = code_version.STALE if kept else code_version.UNRECORDED
         why = f"begun with torch {version}, here is {torch.__version__}" if version != torch.__version__ else why
         print(f"aelib: the checkpoint {path} is not gone on from ({why}): training from the start", file=sys.stderr)
         path.unlink()

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import torch
 
-from aelib import book, code, cores, evaluate, experiments, memory, runs, study
+from aelib import book, code_version, cores, evaluate, experiments, json_cache, runs, study
+from aelib.book.cache import digest
 from aelib.data import own
 from aelib.errors import AelibError, known
 from aelib.profiles import find_profile
@@ -67,7 +68,7 @@ def verify_runs(folder: Path, *, workers: int = 1, again: bool = False) -> Itera
     paths = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     if not paths:
         raise AelibError(f"{folder} holds no run to verify: name the right folder in AELIB_RESULTS, or `aelib train`")
-    keys, kept = _keys(paths), memory.recall(folder / VERIFIED)
+    keys, kept = _keys(paths), json_cache.read(folder / VERIFIED)
     before = {} if again else {path: kept[key] for path, key in keys.items() if key in kept}
     agreed = {keys[path]: against for path, against in before.items()}
     left = [path for path in paths if path not in before]
@@ -85,7 +86,7 @@ def verify_runs(folder: Path, *, workers: int = 1, again: bool = False) -> Itera
     finally:
         measured.close()
         if agreed != kept:
-            memory.remember(folder / VERIFIED, agreed)
+            json_cache.write(folder / VERIFIED, agreed)
 
 
 def _keys(paths: list[Path]) -> dict[Path, str]:
@@ -94,17 +95,14 @@ def _keys(paths: list[Path]) -> dict[Path, str]:
     That is the code, the libraries, all files of the run, its checksums and evaluations among them, and those of the
     runs that it may stand on: of its experiment's source, and of the judges that its metrics ask; and one's own images.
     """
-    digests = dict[Path, list[tuple[str, str]]]()
+    digests = dict[Path, str]()
     for path in paths:
-        files = sorted(each for each in path.rglob("[!.]*") if each.is_file())
         with suppress(OSError):
-            digests[path] = [
-                (str(each.relative_to(path.parent)), hashlib.sha256(each.read_bytes()).hexdigest()) for each in files
-            ]
-    code_and_libraries = (code.whole(), torch.__version__, version("numpy"), version("scikit-learn"))
+            digests[path] = f"{path.name} {digest(path)}"
+    code_and_libraries = (code_version.whole(), torch.__version__, version("numpy"), version("scikit-learn"))
     keys = {}
-    for path, digest in digests.items():
-        experiment, asked = experiments.EXPERIMENTS.get(_experiment(path)), set[str | None]()
+    for path, own_files in digests.items():
+        experiment, asked = experiments.EXPERIMENTS.get(runs.experiment_of(path)), set[str | None]()
         images = ""
         if experiment:
             judges = (each.judges for each in evaluate.METRICS.values() if isinstance(experiment, each.of))
@@ -114,14 +112,10 @@ def _keys(paths: list[Path]) -> dict[Path, str]:
                 asked = {differs.get("source", {}).get("experiment", experiment.source), *itertools.chain(*judges)}
                 if dataset := provenance.get("dataset"):
                     images = own.load(Path(dataset)).sha256
-        others = [digests.get(each) for each in paths if _experiment(each) in asked]
-        key = repr((code_and_libraries, digest, others, images))
+        others = [digests.get(each) for each in paths if runs.experiment_of(each) in asked]
+        key = repr((code_and_libraries, own_files, others, images))
         keys[path] = hashlib.sha256(key.encode()).hexdigest()
     return keys
-
-
-def _experiment(path: Path) -> str:
-    return path.name.rpartition("-")[0]
 
 
 def _side_by_side(paths: list[Path], workers: int) -> Generator[tuple[str, list[str], bool]]:
@@ -129,12 +123,23 @@ def _side_by_side(paths: list[Path], workers: int) -> Generator[tuple[str, list[
     if workers < 2:
         yield from map(_verify, paths)
         return
-    with cores.processes(workers) as pool:
-        for future in [pool.submit(_verify, path) for path in paths]:
-            try:
-                yield future.result()
-            except BrokenExecutor:
-                yield "", ["it cannot be measured: a process that measured was killed"], False
+    while paths:
+        with suppress(BrokenExecutor), cores.processes(workers) as pool:
+            for future in [pool.submit(_verify, path) for path in paths]:
+                result, paths = future.result(), paths[1:]
+                yield result
+        # A process that is killed takes what the others do with it; alone, each run shows whether it was the one.
+        for path in paths[:1]:
+            yield _alone(path)
+        paths = paths[1:]
+
+
+def _alone(path: Path) -> tuple[str, list[str], bool]:
+    try:
+        with cores.processes(1) as pool:
+            return pool.submit(_verify, path).result()
+    except BrokenExecutor:
+        return "", ["it cannot be measured: the process that measured it was killed"], False
 
 
 def _verify(path: Path) -> tuple[str, list[str], bool]:
@@ -149,11 +154,11 @@ def _verify(path: Path) -> tuple[str, list[str], bool]:
             against = "its history" if run.config.get("summary") else "its weights"
             faults += [*_faults(run), *evaluate.faults(run)]
         why = experiments.doubt(path)
-        if why == code.STALE:
+        if why == code_version.STALE:
             faults.append(why + experiments.mend(path, why))
         elif why:
             against += f"; {why}"
-    return against, faults, why in ("", code.UNRECORDED)
+    return against, faults, why in ("", code_version.UNRECORDED)
 
 
 @contextmanager
@@ -214,10 +219,10 @@ def verify_retrained(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, 
     """
     paths = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir() and not path.name.startswith("study-")]
     for name in names:
-        known("run", name, sorted({each for path in paths for each in (path.name, _experiment(path))}))
+        known("run", name, sorted({each for path in paths for each in (path.name, runs.experiment_of(path))}))
     chosen = 0
     for path in paths:
-        if names and not {path.name, _experiment(path)} & {*names}:
+        if names and not {path.name, runs.experiment_of(path)} & {*names}:
             continue
         against, faults = "its training, made again: other bits, within the spread", list[str]()
         with _kept_apart(faults):

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from way import ask, flops, spawn, told
 
 from aelib import data, engines, experiments, latent, lightning, runs, study, training
 from aelib.data import GarmentLoaders
-from aelib.models import SymmetricAutoencoder, features_of
 from aelib.profiles import PROFILES
 from aelib.provenance import record_of_this_process
 from aelib.training import Engine
@@ -108,7 +107,7 @@ def traffic(name: str) -> int:
     """Bytes of one training step of 256 images, with its optimiser."""
     experiment = experiments.EXPERIMENTS[name]
     model = experiment.model_class(experiment.model).train()
-    inputs = torch.rand(BATCH, model.config.features) if experiment.source else torch.rand(BATCH, 1, 28, 28)
+    inputs = torch.rand(BATCH, *model.input_shape)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = lightning.OPTIMIZERS[experiment.training.optimizer](parameters, foreach=False)
     with Traffic() as counted:
@@ -141,9 +140,8 @@ def epochs(name: str, most: int, **parameters: Any) -> dict[str, Any]:
     torch.manual_seed(0)
     model = experiment.model_class(experiment.model)
     images = data.load()
-    if experiment.source:
-        encoder = SymmetricAutoencoder()
-        images = on_features(images, encoder)
+    if experiment.source:  # an untrained encoder's features are as good for this
+        images = experiment.prepare(model, images, experiments.EXPERIMENTS[experiment.source].model_class())
     loaders = GarmentLoaders(images, PROFILES["report"].split, seed=0)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -156,15 +154,6 @@ def epochs(name: str, most: int, **parameters: Any) -> dict[str, Any]:
         "memory_bytes": torch.cuda.max_memory_allocated(),
         "validation_loss": [row["validation_loss"] for row in history.rows],
     }
-
-
-def on_features(images: data.Garments, encoder: SymmetricAutoencoder) -> data.Garments:
-    """`images` with an untrained encoder's features in their place, which are as good for this."""
-    return replace(
-        images,
-        train_images=features_of(encoder, images.train_images),
-        test_images=features_of(encoder, images.test_images),
-    )
 
 
 STEPS: dict[str, dict[str, Any]] = {

@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 from aelib import data, engines, experiments, lightning, training
 from aelib.data import GarmentLoaders, Garments, SplitConfig, synthetic
 from aelib.errors import AelibError
-from aelib.models import DenoisingAutoencoder, Model, SymmetricAutoencoder, features_of
+from aelib.models import DenoisingAutoencoder, Model
 from aelib.models.kernels import DroppingLeakyReLU, InstanceNorm, QuickConv2d, QuickConvTranspose2d
 
 SPLIT = SplitConfig() if torch.cuda.is_available() else SplitConfig(train=12_800, validation=2_200, test=2_000)
@@ -71,7 +71,7 @@ def flops(name: str) -> float:
     """Floating-point operations of one training step, an image."""
     experiment = experiments.EXPERIMENTS[name]
     model = experiment.model_class(experiment.model).train()
-    inputs = torch.rand(64, experiment.model.features) if experiment.source else torch.rand(64, 1, 28, 28)
+    inputs = torch.rand(64, *model.input_shape)
     with FlopCounterMode(display=False) as counter:
         model.losses(inputs, torch.zeros(64, dtype=torch.long))["loss"].mean().backward()
     return counter.get_total_flops() / 64
@@ -183,15 +183,14 @@ def main(way: str, name: str, seed: int, threads: int | None = None) -> None:
     model = experiment.model_class(experiment.model)
     images = garments()
     if experiment.source:  # the head; an untrained encoder's features are as good for this
-        encoder = experiments.EXPERIMENTS[experiment.source].model_class()
-        assert isinstance(encoder, SymmetricAutoencoder)
         wanted = SPLIT.train + SPLIT.validation
         images = replace(
             images,
-            train_images=features_of(encoder, images.train_images[:wanted]),
+            train_images=images.train_images[:wanted],
             train_labels=images.train_labels[:wanted],
-            test_images=features_of(encoder, images.test_images[: SPLIT.test]),
+            test_images=images.test_images[: SPLIT.test],
         )
+        images = experiment.prepare(model, images, experiments.EXPERIMENTS[experiment.source].model_class())
     loaders = GarmentLoaders(images, SPLIT, seed=seed)
     began = time.perf_counter()
 

@@ -26,7 +26,7 @@ from aelib.runs import Contents
 ROOT = Path(__file__).resolve().parent.parent
 
 if not find_spec("nbformat"):  # as on a machine that is there for `pytest -m gpu`
-    collect_ignore = ["test_book.py", "test_claims.py", "test_engine.py", "test_faults.py", "test_house.py"]
+    collect_ignore = ["test_book.py", "test_claims.py", "test_papermill_engine.py", "test_faults.py", "test_house.py"]
 
 
 USERS_DATA = os.environ.get("AELIB_DATA")

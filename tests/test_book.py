@@ -18,7 +18,7 @@ from faults import tried
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from processes import PATIENCE
 
-from aelib import book, code, figures, profiles, provenance, runs, tables, verify, words
+from aelib import book, code_version, figures, profiles, provenance, runs, tables, verify, words
 from aelib.book import chapter, costs, driver, pages
 from aelib.book.check import check
 from aelib.errors import AelibError
@@ -149,7 +149,7 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(built
     run = next((shared / "built-book/results/report").glob("test-*"))
     for text in (
         run.name,
-        code.UNRECORDED,
+        code_version.UNRECORDED,
         f"rm -r results/report/{run.name}; papermill",
         "papermill book/chapter.ipynb out.ipynb -p profile quick",
     ):
@@ -173,7 +173,7 @@ def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
         some_provenance() | {"engine": {"device": "cuda", "precision": "bf16"}},
     )
     about |= {"commit": "0123456789", "uncommitted_changes": True}
-    said = f"`01234567` with uncommitted changes (**{code.STALE}**)"
+    said = f"`01234567` with uncommitted changes (**{code_version.STALE}**)"
     paths = [tmp_path / "quick" / f"run_{number}-12345678" for number in range(3)]
     for path in paths:
         path.mkdir(parents=True)
@@ -185,7 +185,7 @@ def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
         outputs = [new_output("display_data", data)]
         cells.append(new_code_cell(metadata={"mystnb": {"figure": {"name": name}}}, outputs=outputs))
     notebook = new_notebook(cells=cells)
-    pages.publish(notebook, "papermill x", tmp_path, lambda path: code.STALE if path == paths[1] else "")
+    pages.publish(notebook, "papermill x", tmp_path, lambda path: code_version.STALE if path == paths[1] else "")
     assert (tmp_path / "_figures/fig-a.png").read_bytes() == b"PNG"
     _, _, first, _, _, second = (cell.source for cell in notebook.cells)
     assert f"s on GPU, bf16; again: `rm -r results/quick/{paths[0].name}; papermill x`" in first
@@ -382,8 +382,8 @@ def test_what_the_theme_writes_otherwise(built_book):
 
 def test_a_comment_in_aelib_executes_nothing_but_a_change_does(tmp_path, monkeypatch):
     (tmp_path / "module.py").write_text("x = 1\n")
-    monkeypatch.setattr(code, "__file__", str(tmp_path / "code.py"))
-    whole = code.whole.__wrapped__  # in one build it is looked at once
+    monkeypatch.setattr(code_version, "__file__", str(tmp_path / "code.py"))
+    whole = code_version.whole.__wrapped__  # in one build it is looked at once
     before = whole()
     (tmp_path / "module.py").write_text("# why\nx  =  1\n")
     assert whole() == before

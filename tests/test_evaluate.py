@@ -1,6 +1,8 @@
 """Evaluations: kept beside the run, until the run, the metric or a judge is another."""
 
+import json
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -120,7 +122,9 @@ def test_the_command_fills_in_what_is_missing_and_verify_sees_what_is_wrong(
         monkeypatch.delitem(store.METRICS, name)
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
     assert cli.main(["evaluate", "--profile", "smoke"]) == 0
-    assert f"{mine.path.name}: reconstructions" in capsys.readouterr().out
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.match(rf"{mine.path.name} +reconstructions +seed 0, error \S+, sharpness ", first)
+    assert re.match(rf"{mine.path.name} +number +seed 0, number 1$", second)
     monkeypatch.delitem(store.METRICS, "number")
     assert evaluate.faults(mine) == []
     path = mine.path / "evaluations" / "reconstructions.safetensors"
@@ -131,6 +135,27 @@ def test_the_command_fills_in_what_is_missing_and_verify_sees_what_is_wrong(
     assert evaluate.faults(mine) == ["evaluations/reconstructions.safetensors: error is not what the run gives"]
     assert cli.main(["verify", "--profile", "smoke"]) == 1
     assert "error is not what the run gives" in capsys.readouterr().out
+
+
+def test_one_metric_over_all_runs(run, counted, tmp_path, monkeypatch, capsys):
+    """With what differs; one run that is damaged keeps no other from being looked at."""
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    mine = copied(run, tmp_path)
+    other = experiments.obtain("convolutional", profile="smoke", latent_dim=3, seed=2, maps=False)
+    experiments.obtain("cnn", profile="smoke", max_epochs=1)
+    assert cli.main(["evaluate", "number", "--profile", "smoke", "--json"]) == 0
+    found = {each["run"]: each for each in json.loads(capsys.readouterr().out)}
+    assert found.keys() == {mine.path.name, other.path.name}, "of a classifier there is none"
+    assert found[other.path.name]["differs"] == {"latent_dim": 3}
+    assert {each["numbers"]["number"] for each in found.values()} == {1.0, 2.0}
+    (other.path / "weights.safetensors").write_bytes(b"")
+    assert cli.main(["evaluate", "number", "--profile", "smoke"]) == 1
+    said = capsys.readouterr()
+    assert f"{mine.path.name:<24} number          seed 0, number" in said.out
+    assert "weights.safetensors is missing, truncated or altered" in said.out
+    assert said.err == f"aelib: {other.path.name}: see above; the others are evaluated\n"
+    assert cli.main(["evaluate", "numbr", "--profile", "smoke"]) == 1
+    assert "did you mean 'number'" in capsys.readouterr().err
 
 
 def test_the_frechet_distance_of_gaussians():

@@ -264,3 +264,27 @@ def test_the_parameters_of_a_chapter_are_those_that_its_setup_uses(monkeypatch):
         experiments.only_known_parameters()
     cells[:] = ["", setup]  # the first cell was not executed: Python says so
     experiments.only_known_parameters()
+
+
+def test_a_run_has_its_model_at_hand(all_tiny, tmp_path):
+    """From a folder that is named by text, as well as from the run."""
+    run = experiments.obtain("variational", profile="smoke", folder=str(tmp_path))
+    assert run.path.parent == tmp_path / "smoke"
+    images = run.open().images[:3]
+    for model in (run.model(), experiments.load_model(str(run.path)), experiments.find(
+        "variational", profile="smoke", folder=str(tmp_path)
+    ).model()):  # fmt: skip
+        np.testing.assert_array_equal(model.reconstruct(images), run.model().reconstruct(images))
+    assert experiments.open_run(str(run.path)).images.shape == run.open().images.shape
+
+
+def test_what_comes_with_aelib_is_not_made_again(all_tiny, tmp_path, monkeypatch):
+    """It is put where it was asked for, whole, and is the same run."""
+    made = experiments.obtain("transfer", profile="smoke", folder=tmp_path / "there")
+    monkeypatch.setattr(runs, "PUBLISHED", tmp_path / "there")
+    monkeypatch.setenv("AELIB_NOTHING_NEW", "1")
+    assert experiments.find("transfer", profile="smoke", folder=tmp_path / "here").checksum == made.checksum
+    assert experiments.source_of(tmp_path / "here/smoke" / made.path.name, made.config) is not None
+    (made.path / "metrics.json").write_text("{}")
+    with pytest.raises(AelibError, match=r"there.*metrics.json is missing, truncated or altered"):
+        experiments.obtain("transfer", profile="smoke", folder=tmp_path / "elsewhere")

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from aelib import book, cli, evaluate, experiments, figures, index, runs, sweeps, tables, verify
+from aelib import book, cli, evaluate, evidence, experiments, figures, index, runs, sweeps, tables, verify
 from aelib.data import SplitConfig, own
 from aelib.errors import AelibError
 from aelib.experiments import AutoencoderExperiment, Experiment
@@ -85,6 +85,10 @@ class OnCodes(Model):
         self.config = config
         self.encoder, self.decoder = nn.Linear(config.codes, 4), nn.Linear(2, config.codes)
 
+    @property
+    def input_shape(self):
+        return (self.config.codes,)
+
     def forward(self, codes):
         return self.decoder(self.encoder(codes)[:, :2])
 
@@ -137,6 +141,7 @@ def test_a_model_of_another_ones_codes_is_an_entry(second, tmp_path):
     assert other.provenance["differs"]["source"] == {"experiment": "variational", "latent_dim": 6}
     assert experiments.command(other.path).startswith("aelib train second --set ")
     assert [faults for _, _, faults in verify.verify_runs(tmp_path / "smoke")] == [[]] * 4
+    assert evidence.multiplications(run) == 2 * (4 * 4 + 2 * 4), "of what it takes, which is no image"
 
 
 def test_the_source_of_a_run_is_part_of_a_sweep(second, tmp_path):
@@ -333,7 +338,7 @@ def test_a_folder_of_pictures_is_what_it_seems(digits, tmp_path):
     assert len(own.load(tmp_path).classes) == 10
     (tmp_path / "train" / "digit x").mkdir()
     own.load.cache_clear()
-    with pytest.raises(AelibError, match="has no picture of digit x"):
+    with pytest.raises(AelibError, match="has no image of digit x to train"):
         own.load(tmp_path)
     (tmp_path / "train" / "digit x").rmdir()
     Image.fromarray(images[0].astype(np.uint16) * 257).save(tmp_path / "train" / "digit 0" / "deep.png")

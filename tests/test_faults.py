@@ -52,6 +52,7 @@ from aelib import (
 )
 from aelib.data import SplitConfig, fashion_mnist, synthetic
 from aelib.errors import AelibError
+from aelib.models.base import plain
 from aelib.provenance import commit_checked_out
 
 pytestmark = pytest.mark.faults
@@ -811,7 +812,7 @@ def test_wrong_parameters_in_python():
         else:
             # What was let through can be written down, and read back as it was.
             for part in (changed.model, changed.training):
-                assert type(part)(**json.loads(runs.to_json(runs.plain(asdict(part))))) == part
+                assert type(part)(**json.loads(runs.to_json(plain(asdict(part))))) == part
 
     check()
     assert len(said) > count / 2

@@ -23,9 +23,8 @@ ODD = SplitConfig(train=128 * 3 + 40, validation=150, test=100, batch_size=128)
 
 def loaders(name, split=ODD):
     garments = synthetic.garments(split.train + split.validation, split.test)
-    if EXPERIMENTS[name].source:  # features in place of images
-        features = torch.rand(len(garments.train_images), EXPERIMENTS[name].model.features)
-        garments = replace(garments, train_images=features)
+    if (shape := fresh(name).input_shape) != garments.train_images.shape[1:]:  # features in place of images
+        garments = replace(garments, train_images=torch.rand(len(garments.train_images), *shape))
     return GarmentLoaders(garments, split, seed=1)
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from aelib import cli, code, experiments, index, profiles, runs
+from aelib import cli, code_version, experiments, index, profiles, runs
 from aelib.errors import AelibError
 
 
@@ -60,23 +60,23 @@ def test_a_run_of_an_older_version_is_compared_with_the_defaults(folder, monkeyp
     for _ in range(2):
         (entry,) = (each for each in index.entries(folder) if each.seed == 3)
         assert entry.differs == {"beta": 4.0}
-        assert entry.doubt == code.UNRECORDED
+        assert entry.doubt == code_version.UNRECORDED
     (folder / index.DIFFERENCES).write_text("{")
     assert index.entries(folder)
-    monkeypatch.setattr(code, "whole", lambda: "another")
+    monkeypatch.setattr(code_version, "whole", lambda: "another")
     monkeypatch.setattr(experiments, "differences", lambda *_: {"beta": "another default"})
     (entry,) = (each for each in index.entries(folder) if each.seed == 3)
     assert entry.differs == {"beta": "another default"}
 
 
 def test_stale_runs_are_probed_once(folder, monkeypatch):
-    monkeypatch.setattr(code, "digest", lambda: "another")
+    monkeypatch.setattr(code_version, "digest", lambda: "another")
     asked = []
-    monkeypatch.setattr(experiments, "doubt", lambda path: asked.append(path) or code.STALE)
+    monkeypatch.setattr(experiments, "doubt", lambda path: asked.append(path) or code_version.STALE)
     for _ in range(2):
-        assert [each.doubt for each in index.entries(folder)] == [code.STALE] * 3
+        assert [each.doubt for each in index.entries(folder)] == [code_version.STALE] * 3
     assert len(asked) == 3
-    monkeypatch.setattr(code, "digest", lambda: "a third")
+    monkeypatch.setattr(code_version, "digest", lambda: "a third")
     index.entries(folder)
     assert len(asked) == 6
 

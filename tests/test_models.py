@@ -1,5 +1,6 @@
 """One contract over every model, and what the report says of each."""
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,6 +18,7 @@ from aelib.models import (
     VariationalAutoencoder,
     VariationalConfig,
 )
+from aelib.models.base import decisive
 from aelib.models.variational import kl_to_standard_normal
 
 
@@ -38,9 +40,7 @@ def model(request):
 def batch(model, garments):
     """What `model` takes: images, or their features."""
     images, labels = garments
-    if isinstance(model, TransferClassifier):
-        return SymmetricAutoencoder().features(images).flatten(1).detach(), labels
-    return images, labels
+    return images if model.input_shape == images.shape[1:] else torch.rand(32, *model.input_shape), labels
 
 
 def test_losses_are_per_image(model, batch):
@@ -191,7 +191,7 @@ def test_the_denoiser_sees_corrupted_images_in_training_only(garments, monkeypat
 
 
 def test_the_denoiser_overrides_one_hook():
-    assert [name for name in vars(DenoisingAutoencoder) if not name.startswith("_")] == ["corrupt"]
+    assert [name for name in vars(DenoisingAutoencoder) if not name.startswith("_")] == ["config_class", "corrupt"]
 
 
 def test_the_classifier_starts_from_the_encoder_and_leaves_it_alone(garments):
@@ -242,3 +242,83 @@ def test_what_a_norm_takes_away_is_not_trained():
             model.get_parameter(name).data += 1
         torch.manual_seed(0)
         torch.testing.assert_close(model(images), before, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (28, 3), (33, 3), (64, 1)])
+@pytest.mark.parametrize("kind", [SymmetricAutoencoder, DenoisingAutoencoder, VariationalAutoencoder])
+def test_images_of_other_sizes_and_colours(kind, size, channels):
+    config = kind.config_class(image_size=size, image_channels=channels, conv=((3, 2, 1), (5, 2, 0)), channels=(4, 8))
+    model, images = kind(config).train(), torch.rand(5, channels, size, size)
+    losses = model.losses(images, torch.zeros(5, dtype=torch.long))
+    assert losses["loss"].shape == (5,)
+    losses["loss"].mean().backward()
+    assert model.eval()(images).shape == images.shape
+    assert model.reconstruct(images.numpy()).shape == images.shape
+
+
+def test_the_images_of_old_runs_are_in_no_configuration():
+    """Else each stored run would be another."""
+    assert decisive(AutoencoderConfig()).keys() == {
+        "conv", "channels", "linear_units", "latent_dim", "instance_norm", "dropout",
+    }  # fmt: skip
+    assert decisive(AutoencoderConfig(image_size=32))["image_size"] == 32
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (torch.rand(2, 1, 32, 32), r"takes \(B, 1, 28, 28\), floats in \[0, 1\], not \(2, 1, 32, 32\)"),
+        (torch.rand(2, 3, 28, 28), r"not \(2, 3, 28, 28\).* image_size and image_channels"),
+        (torch.rand(2, 28, 28), r"not \(2, 28, 28\)"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "torch.uint8: convert"),
+        (torch.rand(2, 1, 28, 28) * 255, r"pixels in \[0, 1\], not from .* to 25.*: divide those by 255"),
+        (torch.full((2, 1, 28, 28), torch.nan), "pixels in .*, not from nan to nan"),
+    ],
+)
+@pytest.mark.parametrize("kind", [SymmetricAutoencoder, VariationalAutoencoder, BaselineCNN])
+def test_images_that_a_model_cannot_take_are_one_line(kind, images, words):
+    model = kind()
+    for mode in (True, False):
+        with pytest.raises(AelibError, match=words) as error:
+            model.train(mode).losses(images, torch.zeros(2, dtype=torch.long))
+        assert "\n" not in str(error.value)
+    if kind is not BaselineCNN and images.ndim == 4:
+        with pytest.raises(AelibError, match="takes"):
+            model.encode(images.numpy())
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [(VariationalAutoencoder, AutoencoderConfig()), (DenoisingAutoencoder, VariationalConfig()), (BaselineCNN, {})],
+)
+def test_the_configuration_of_another_model_is_refused(kind, config):
+    with pytest.raises(AelibError, match=f"{kind.__name__} takes a .*Config, not a {type(config).__name__}"):
+        kind(config)
+
+
+def test_arrays_are_taken_and_given_back(garments):
+    """Batch by batch, of any length, whether it was being trained or not."""
+    model = VariationalAutoencoder().train()
+    images = garments[0].repeat(20, 1, 1, 1)  # 640, more than a batch
+    codes = model.encode(images.numpy())
+    assert model.training, "as it was"
+    with torch.no_grad():
+        np.testing.assert_allclose(codes, model.eval().encode(images).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(model.encode(images[:, 0].numpy()), codes)
+    drawn = model.decode(codes)
+    assert isinstance(drawn, np.ndarray)
+    assert drawn.shape == (640, 1, 28, 28)
+    np.testing.assert_array_equal(model.reconstruct(images[:, 0].numpy()), drawn[:, 0])
+    assert isinstance(model.reconstruct(images), torch.Tensor)
+    assert model.encode(images[:0].numpy()).shape == (0, 30)
+
+
+def test_samples_repeat_themselves_by_their_seed():
+    model = VariationalAutoencoder().eval()
+    assert model.sample(3).shape == (3, 1, 28, 28)
+    assert torch.equal(model.sample(3, seed=1), model.sample(3, seed=1))
+    assert not torch.equal(model.sample(3, seed=1), model.sample(3, seed=2))
+    with pytest.raises(AelibError, match="SymmetricAutoencoder takes codes to have no distribution"):
+        SymmetricAutoencoder().sample(3)
+    with pytest.raises(AelibError, match="count must be a whole number"):
+        model.sample(0)

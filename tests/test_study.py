@@ -25,7 +25,7 @@ from faults import tried
 from optuna.trial import TrialState
 from processes import PATIENCE, WARM
 
-from aelib import cli, code, runs, study, training
+from aelib import cli, code_version, runs, study, training
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
@@ -541,14 +541,14 @@ def test_a_trial_that_other_code_began_is_begun_again(other, tmp_path, monkeypat
 
 def test_a_study_of_other_code_is_stale(undisturbed, monkeypatch, capsys):
     plan = Plan("smoke", folder=undisturbed.path.parent.parent)
-    assert undisturbed.provenance["code"] == {"digests": [code.digest()]}
+    assert undisturbed.provenance["code"] == {"digests": [code_version.digest()]}
     assert study.doubt(undisturbed.path) == ""
-    monkeypatch.setattr(code, "digest", lambda: "another")
+    monkeypatch.setattr(code_version, "digest", lambda: "another")
     assert study.doubt(undisturbed.path) == "", "it trains alike"
     monkeypatch.setattr(result, "origin", lambda *_: {"digest": "another", "probe": {"loss": 2.0}})
-    code.say.cache_clear()
+    code_version.say.cache_clear()
     study.obtain(plan)
-    assert f": {code.STALE}; again: `rm -r {plan.path}; aelib study --profile smoke`" in capsys.readouterr().err
+    assert f": {code_version.STALE}; again: `rm -r {plan.path}; aelib study --profile smoke`" in capsys.readouterr().err
 
 
 def test_the_study_says_in_words_what_its_sampler_and_its_pruner_do(monkeypatch):
@@ -591,7 +591,7 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
     word = ending.split()[-1]
     assert found.best.user_attrs["learning_rate"] is not None
     assert found.winner()
-    assert found.provenance["code"] == {"digests": [code.digest()]}
+    assert found.provenance["code"] == {"digests": [code_version.digest()]}
     if ending.startswith("asked"):  # with no parameters
         assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 3
         assert f"trial 1 is left out: {word} by another program, without a training" in said
@@ -602,7 +602,7 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
         facts = found.trials[0].user_attrs
         assert (facts["epochs"], facts["learning_rate"]) == (1, None)
         assert facts["parameters"] > 1000
-    monkeypatch.setattr(code, "digest", lambda: "another")
+    monkeypatch.setattr(code_version, "digest", lambda: "another")
     assert study.doubt(found.path) == ""
 
 

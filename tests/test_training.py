@@ -286,8 +286,8 @@ def test_a_training_step_waits_for_no_device(name):
     experiment = EXPERIMENTS[name]
     model = experiment.model_class(experiment.model).train().to("meta")
     garments = synthetic.garments(600, 100)
-    if experiment.source:  # features in place of images
-        garments = replace(garments, train_images=torch.rand(600, model.config.features))
+    if model.input_shape != garments.train_images.shape[1:]:  # features in place of images
+        garments = replace(garments, train_images=torch.rand(600, *model.input_shape))
     loaders = GarmentLoaders(garments, SplitConfig(train=300, validation=300, test=100)).on("meta")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = lightning.OPTIMIZERS[experiment.training.optimizer](parameters)

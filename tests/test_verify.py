@@ -15,7 +15,7 @@ import tiny
 import torch
 from processes import WARM
 
-from aelib import cli, code, cores, data, evaluate, experiments, lightning, runs, study, verify
+from aelib import cli, code_version, cores, data, evaluate, experiments, lightning, runs, study, verify
 from aelib.data import batches
 from aelib.errors import AelibError
 
@@ -188,7 +188,7 @@ def measured(monkeypatch):
     seen, real = [], verify._verify
 
     def noted(path):
-        seen.append(verify._experiment(path))
+        seen.append(runs.experiment_of(path))
         return real(path)
 
     monkeypatch.setattr(verify, "_verify", noted)
@@ -267,7 +267,7 @@ def test_by_other_code_all_is_measured_anew(results, measured, monkeypatch, othe
     agreed = list(verify.verify_runs(results))
     measured.clear()
     if other == "code":
-        monkeypatch.setattr(code, "whole", lambda: "another")
+        monkeypatch.setattr(code_version, "whole", lambda: "another")
     else:
         monkeypatch.setattr(torch, "__version__", "99.0")
     assert list(verify.verify_runs(results)) == agreed
@@ -306,8 +306,11 @@ def _as_tiny(path):
     return VERIFY(path)
 
 
+DYING = "convolutional"
+
+
 def _dies(path):
-    if path.name.startswith("transfer-"):
+    if path.name.startswith(f"{DYING}-"):
         os.kill(os.getpid(), signal.SIGKILL)
     return _as_tiny(path)
 
@@ -321,9 +324,10 @@ def test_several_processes_say_the_same_in_the_same_order(results, monkeypatch):
     assert list(verify.verify_runs(results, workers=2, again=True)) == alone
     assert [bool(faults) for _, _, faults in alone] == [True, False, False, False]
     monkeypatch.setattr(verify, "_verify", _dies)
-    found = {name: faults for name, _, faults in verify.verify_runs(results, workers=2, again=True)}
-    (killed,) = (path.name for path in results.glob("transfer-*"))
-    assert found[killed] == ["it cannot be measured: a process that measured was killed"]
+    found = list(verify.verify_runs(results, workers=2, again=True))
+    (killed,) = (path.name for path in results.glob(f"{DYING}-*"))
+    dead = (killed, "", ["it cannot be measured: the process that measured it was killed"])
+    assert found == [dead if each[0] == killed else each for each in alone], "and the others are measured"
 
 
 def test_nothing_to_verify_is_no_success(tmp_path, monkeypatch, capsys):

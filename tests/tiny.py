@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aelib import code, experiments, finder, probe, profiles, training
+from aelib import code_version, experiments, finder, probe, profiles, training
 from aelib.data import SplitConfig, synthetic
 from aelib.errors import AelibError
 from aelib.models import AutoencoderConfig
@@ -45,7 +45,7 @@ def everything(patch: pytest.MonkeyPatch | None = None) -> None:
     quick_finder(patch)
     patch.setattr(training, "SAVE_EVERY", 0.0)  # after each of its epochs
     patch.setattr(
-        probe, "record", lambda *_: {"digest": code.digest(), "probe": {"loss": 1.0}}
+        probe, "record", lambda *_: {"digest": code_version.digest(), "probe": {"loss": 1.0}}
     )  # a probe takes two seconds
     patch.setitem(profiles.PROFILES, "smoke", PROFILE)
     for name, experiment in experiments.EXPERIMENTS.items():

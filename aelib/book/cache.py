@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aelib import code, runs
+from aelib import code_version, runs
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def key_of(root: Path, parameters: dict[str, Any] | None = None, own: tuple[str,
         {
             "its code": sha256(*own),
             "its parameters": sha256(json.dumps(parameters or {})),
-            "aelib": code.whole(),
+            "aelib": code_version.whole(),
             "requirements.txt": sha256(*[line for line in lock.splitlines() if not line.startswith("#")]),
         }
     )
@@ -102,6 +102,6 @@ def sha256(*texts: str) -> str:
 
 
 def digest(product: Path) -> str:
-    """Of a file, or of all files of a folder and their names."""
-    files = sorted(path for path in product.rglob("*") if path.is_file()) if product.is_dir() else [product]
+    """Of a file, or of all files of a folder and their names, but those that begin with a dot."""
+    files = sorted(path for path in product.rglob("[!.]*") if path.is_file()) if product.is_dir() else [product]
     return sha256(*[f"{path.relative_to(product)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files])

@@ -92,7 +92,7 @@ def execute(
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    from aelib import engine
+    from aelib import papermill_engine
 
     executed.parent.mkdir(parents=True, exist_ok=True)
     log, settings = executed.with_suffix(".runs"), executed.with_suffix(".ipython")
@@ -128,7 +128,7 @@ def execute(
             # papermill would put parameters in place of what stands between braces.
             *(str(path).replace("{", "{{").replace("}", "}}") for path in (chapter, executed)),
             parameters,
-            engine_name=engine.RAW,
+            engine_name=papermill_engine.RAW,
             kernel_name="python3",
             kernel_manager_class=Kernel,
             progress_bar={"desc": chapter.stem, "disable": None},

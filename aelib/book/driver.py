@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import code, determinism, experiments, runs, words
+from aelib import code_version, determinism, experiments, runs, words
 from aelib.book import costs, explorer, pages, papers
 from aelib.book.cache import Execution, Line, digest, kept, key_of, sha256
 from aelib.book.chapter import chapters, execute_all
@@ -165,8 +165,11 @@ def _describe(executions: Iterable[Execution], stage: Path, doubt: Callable[[Pat
     """Put the configuration of each run that was read into `stage`."""
     (stage / "book" / "_runs").mkdir()
     for path in sorted({path for each in executions for path in each.paths}):
-        if doubt(path) == code.STALE:
-            print(f"aelib: run {path.name}: {code.STALE}{experiments.mend(path, code.STALE)}", file=sys.stderr)
+        if doubt(path) == code_version.STALE:
+            print(
+                f"aelib: run {path.name}: {code_version.STALE}{experiments.mend(path, code_version.STALE)}",
+                file=sys.stderr,
+            )
         shutil.copy(path / "config.json", stage / "book" / "_runs" / f"{path.name}.json")
 
 

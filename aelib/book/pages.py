@@ -16,7 +16,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from aelib import code, data, runs, words
+from aelib import code_version, data, runs, words
 from aelib.book.cache import Execution
 from aelib.credits import again, commit, machine, origin, papermill, trained_by
 from aelib.provenance import record_of_this_process
@@ -121,7 +121,7 @@ def _parameters(path: Path, words: str) -> str:
 def _run(path: Path, command: str, doubt: str) -> str:
     """A run in one line, that unfolds; `command` executes the chapter that asks for it."""
     config, about = runs.about(path)
-    stale = f", {doubt}" if doubt == code.STALE else ""
+    stale = f", {doubt}" if doubt == code_version.STALE else ""
     where = f"{about['training_seconds']:,.0f} s on {machine(about)}"
     return f"""<details><summary><code>{path.name}</code>, seed {config.get("seed", 0)}{stale}</summary>
 

@@ -3,10 +3,12 @@
 from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
 from aelib.evaluate.classifiers import answers  # and with it, the others' entries
 from aelib.evaluate.store import METRICS, Metric, evaluate, faults, metric, metrics_of
+from aelib.evaluate.table import Evaluation, table
 
 __all__ = [
     "CORRUPTIONS",
     "METRICS",
+    "Evaluation",
     "Metric",
     "aggregate_posterior",
     "answers",
@@ -16,5 +18,6 @@ __all__ = [
     "metrics_of",
     "probabilities",
     "restorations",
+    "table",
     "tsne_map",
 ]

@@ -97,7 +97,7 @@ def evaluate(run: Run, name: str, *, again: bool = False) -> Numbers:
     same: dict[str, Any] = {"profile": profile, "dataset": run.provenance.get("dataset")}
     if run.path.parent.name == profile:  # else it was put elsewhere, where its judges are not
         same["folder"] = run.path.parent.parent
-    judges = [experiments.obtain(each, **same) for each in asked.judges]
+    judges: list[Run] = [experiments.obtain(each, **same) for each in asked.judges]
     about = _about(run, asked, judges)
     path = run.path / FOLDER / f"{name}.safetensors"
     if not again and (kept := _read(path, about)) is not None:

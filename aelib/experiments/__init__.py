@@ -1,5 +1,6 @@
 """The experiments of the report, by name: how each is trained, its runs, and what is in them."""
 
+from aelib.chapter_parameters import only_known_parameters
 from aelib.experiments.making import (
     check,
     find,
@@ -10,6 +11,7 @@ from aelib.experiments.making import (
 from aelib.experiments.measures import encode, evaluate, measure, outputs, summarise
 from aelib.experiments.opened import (
     Trained,
+    TrainedRun,
     load_model,
     measure_again,
     open_run,
@@ -28,7 +30,6 @@ from aelib.experiments.registry import (
     configure,
     find_experiment,
 )
-from aelib.parameters import only_known_parameters
 
 __all__ = [
     "EXPERIMENTS",
@@ -36,6 +37,7 @@ __all__ = [
     "ClassifierExperiment",
     "Experiment",
     "Trained",
+    "TrainedRun",
     "TransferExperiment",
     "as_configured",
     "check",

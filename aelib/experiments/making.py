@@ -12,21 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import code, cores, engines, probe, runs
+from aelib import code_version, cores, engines, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError, a_seed, known
 from aelib.experiments import opened, origin
 from aelib.experiments.measures import halved, measure, summarise
+from aelib.experiments.opened import TrainedRun
 from aelib.experiments.registry import (
     EXPERIMENTS,
     Experiment,
     as_configured,
     configure,
-    decisive,
     find_experiment,
     fitted,
     split_of,
 )
+from aelib.models.base import decisive
 from aelib.profiles import find_profile
 from aelib.provenance import commit_checked_out, record_of_this_process
 from aelib.runs import Contents, Run
@@ -44,14 +45,16 @@ def obtain(
     seed: int = 0,
     config: str = "report",
     source: Source = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     again: bool = False,
     summary: bool = False,
     maps: bool = True,
     precision: str | None = None,
     **parameters,
-) -> Run:
+) -> TrainedRun:
     """The run of an experiment: read if it is there, trained and kept if not.
+
+    Where aelib is installed, the runs that the report is about, of seed 0, come with it.
 
     Args:
         name: a key of `EXPERIMENTS`.
@@ -85,7 +88,7 @@ def obtain(
     def need(of: str, **options: Any) -> Run:
         return obtain(of, **{"precision": precision, "maps": maps} | options)
 
-    asked = _asked(name, search, need, folder=folder, summary=summary, **which)
+    asked = _asked(name, search, need, folder=runs.folder_of(folder), summary=summary, **which)
     assert asked is not None
 
     def make(workspace: Path) -> Contents:
@@ -95,11 +98,11 @@ def obtain(
 
     run = runs.load_or_make(asked.path, make, again=again)
     why = origin.doubt(asked.path)
-    code.say(f"run {asked.path.name}", why, origin.mend(asked.path, why))
-    return run
+    code_version.say(f"run {asked.path.name}", why, origin.mend(asked.path, why))
+    return TrainedRun(**vars(run))
 
 
-def find(name: str, *, folder: Path | None = None, summary: bool = False, **which) -> Run | None:
+def find(name: str, *, folder: str | Path | None = None, summary: bool = False, **which) -> TrainedRun | None:
     """The run that `obtain` would give, if it is there; None if anything would have to be trained.
 
     Args:
@@ -113,10 +116,10 @@ def find(name: str, *, folder: Path | None = None, summary: bool = False, **whic
     def search(plan: Any) -> Any:
         from aelib import study
 
-        return study.load(plan) if plan.path.exists() else None
+        return study.load(plan) if runs.is_there(plan.path) else None
 
-    asked = _asked(name, search, find, folder=folder, summary=summary, **which)
-    return runs.load(asked.path) if asked and asked.path.exists() else None
+    asked = _asked(name, search, find, folder=runs.folder_of(folder), summary=summary, **which)
+    return TrainedRun(**vars(runs.load(asked.path))) if asked and runs.is_there(asked.path) else None
 
 
 def check(
@@ -187,7 +190,7 @@ def _asked(
     search: Callable[[Any], Any],
     need: Callable[..., Run | None],
     *,
-    folder: Path | None,
+    folder: Path,
     summary: bool,
     profile: str = "report",
     dataset: str | Path | None = None,
@@ -223,11 +226,10 @@ def _asked(
     }
     if run:
         config_of[experiment.source_key] = runs.checksum(run.path, "weights.safetensors")
-    kept = (folder or runs.results_folder()) / profile
-    path = runs.run_path(kept, name, config_of)
-    if summary and not path.exists():
+    path = runs.run_path(folder / profile, name, config_of)
+    if summary and not runs.is_there(path):
         config_of |= {"summary": True}
-        path = runs.run_path(kept, name, config_of)
+        path = runs.run_path(folder / profile, name, config_of)
     about = {"profile": profile, "differs": origin.differences(config_of, profile, run)}
     return Asked(experiment, config_of, path, run, about)
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aelib import runs
 from aelib.data import GarmentLoaders, Garments, SplitConfig, own
 from aelib.errors import AelibError
 from aelib.experiments.measures import encode, measure
@@ -53,12 +54,26 @@ class Trained:
         return self.model.decode(torch.from_numpy(codes).float())[:, 0].numpy()
 
 
-def load_model(run: Run) -> Model:
-    """The model of `run`, with its weights, in float32 and in evaluation mode.
+@dataclass(frozen=True)
+class TrainedRun(Run):
+    """A run, with what is in it at hand."""
+
+    def model(self) -> Model:
+        """`load_model` of it."""
+        return load_model(self)
+
+    def open(self) -> Trained:
+        """`open_run` of it."""
+        return open_run(self)
+
+
+def load_model(run: Run | str | Path) -> Model:
+    """The model of `run`, or of the run in that folder, with its weights, in float32 and in evaluation mode.
 
     Raises:
         AelibError: `run` is a summary, which has none, or they are not those of a model of today's code.
     """
+    run = run if isinstance(run, Run) else runs.load(run)
     if not run.weights:
         raise AelibError(f"run {run.path.name} is a summary without weights: obtain it with summary=False")
     model = untrained(run)
@@ -159,12 +174,13 @@ def random_box(run: Run) -> float:
     return experiment.box
 
 
-def open_run(run: Run) -> Trained:
-    """The autoencoder of `run` with its test images, for looking at.
+def open_run(run: Run | str | Path) -> Trained:
+    """The autoencoder of `run`, or of the run in that folder, with its test images, for looking at.
 
     Raises:
         AelibError: the model of `run` is not an autoencoder.
     """
+    run = run if isinstance(run, Run) else runs.load(run)
     model = load_model(run)
     if not isinstance(model, SymmetricAutoencoder):
         raise AelibError(f"run {run.path.name} is of no autoencoder, and has no codes: use load_model")

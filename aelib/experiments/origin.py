@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from aelib import code, probe, runs
+from aelib import code_version, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError
-from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted
+from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted, said_by_images
 from aelib.models import Model
+from aelib.models.base import plain
 from aelib.profiles import PROFILES, profile_of
-from aelib.runs import Run, plain
+from aelib.runs import Run
 
 
 def differences(config: dict[str, Any], profile: str, source: Run | None = None) -> dict[str, Any]:
@@ -29,8 +32,8 @@ def differences(config: dict[str, Any], profile: str, source: Run | None = None)
     found: dict[str, Any] = {}
     for part in ("model", "training"):
         values = plain(asdict(getattr(usual, part)))
-        # How many classes there are the images say.
-        found |= {name: each for name, each in config[part].items() if each != values.get(name) and name != "classes"}
+        given = {name: each for name, each in config[part].items() if name not in said_by_images(usual.model)}
+        found |= {name: each for name, each in given.items() if each != values.get(name)}
     if source:
         of = source.config["experiment"]
         theirs = {} if of == default.source else {"experiment": of}
@@ -41,7 +44,7 @@ def differences(config: dict[str, Any], profile: str, source: Run | None = None)
 
 def mend(path: Path, why: str) -> str:
     """What to do about `why`, a doubt about the run or study at `path`, to append to it."""
-    return f"; again: `{command(path)}`" if why == code.STALE else ""
+    return f"; again: `{command(path)}`" if why == code_version.STALE else ""
 
 
 def doubt(path: Path) -> str:
@@ -52,21 +55,21 @@ def doubt(path: Path) -> str:
     config, provenance = runs.about(path)
     kept = provenance.get("code")
     if not kept:
-        return code.UNRECORDED
+        return code_version.UNRECORDED
     if "digests" in kept:
         from aelib import study
 
         return study.doubt(path)
-    if kept["digest"] == code.digest():
+    if kept["digest"] == code_version.digest():
         return ""
     try:
         experiment = as_configured(config)
     except (AelibError, LookupError, TypeError):  # the code no longer takes this configuration
-        return code.STALE
+        return code_version.STALE
     try:
-        return "" if code.alike(kept, record(experiment, source_of(path, config))) else code.STALE
+        return "" if code_version.alike(kept, record(experiment, source_of(path, config))) else code_version.STALE
     except RuntimeError:  # nor does it train so any more
-        return code.STALE
+        return code_version.STALE
     except (AelibError, OSError) as error:
         return f"it could not be probed: {error}"
 
@@ -85,7 +88,23 @@ def command(path: Path) -> str:
     if differs is None:  # an older version kept none
         differs = differences(config, profile, source_of(path, config))
     options = runs.command_options(profile, config["seed"], provenance)
-    return f"aelib train {name}{runs.command_settings(differs)} --again{options}"
+    return f"aelib train {name}{_settings(differs)} --again{options}"
+
+
+def _settings(differs: Mapping[str, Any]) -> str:
+    """What `aelib train` needs for a run with these parameters, as text to append."""
+
+    def value(given: Any) -> Any:  # `--set` takes a tuple for one value
+        return tuple(map(value, given)) if isinstance(given, list) else given
+
+    def flat(differs: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+        for name, given in differs.items():
+            if isinstance(given, Mapping):
+                yield from flat(given, f"{before}{name}.")
+            else:
+                yield f"{before}{name}", given
+
+    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in flat(differs))
 
 
 def begin(experiment: Experiment, source: Model | None) -> probe.Begin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -28,9 +28,7 @@ from aelib.models import (
     VariationalConfig,
     features_of,
 )
-from aelib.models.base import LATER
 from aelib.profiles import Profile
-from aelib.runs import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +179,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         source="convolutional",
     ),
 }
+"""What there is to train, by name: `convolutional`, `denoising`, `variational`, `transfer`, `cnn`, `cnn_augmented`."""
 for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
     # The split and the values of Table 3.
     EXPERIMENTS[_name] = ClassifierExperiment(
@@ -212,7 +211,7 @@ def configure(experiment: Experiment, **parameters) -> Experiment:
         AelibError: a parameter is unknown (the nearest known one is named) or out of range.
     """
     parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in ("model", "training")}
-    names = sorted(set().union(*parts.values()) - {"classes"})  # which the images say
+    names = sorted(set().union(*parts.values()) - said_by_images(experiment.model))
     for parameter in parameters:
         known("parameter", parameter, names)
     changes = {
@@ -244,12 +243,9 @@ def split_of(experiment: Experiment, split: SplitConfig) -> SplitConfig:
     return replace(split, train=together - validation, validation=validation)
 
 
-def decisive(config: Any) -> dict[str, Any]:
-    """A model's or a training's configuration as a run keeps it: JSON values by name."""
-    left_out = {
-        each.name for each in fields(config) if each.metadata == LATER and getattr(config, each.name) == each.default
-    }
-    return {name: value for name, value in plain(asdict(config)).items() if name not in left_out}
+def said_by_images(model: Any) -> set[str]:
+    """The fields of a model's configuration that are for the images to say."""
+    return {each.name for each in fields(model) if each.metadata.get("images")}
 
 
 def as_configured(config: Mapping[str, Any]) -> Experiment:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aelib.errors import AelibError, at_least_one, is_int, is_number
-from aelib.models.base import Model
+from aelib.data import IMAGE_SIZE
+from aelib.errors import AelibError, a_seed, at_least_one, is_int, is_number
+from aelib.models.base import OF_IMAGES, Given, Model, arrays_too
 from aelib.models.layers import Conv, conv_stack, linear_block, stage_sizes, transposed_stack
 
 
@@ -25,9 +27,16 @@ class AutoencoderConfig:
         latent_dim: number of latent units, at least 1.
         instance_norm: whether each convolution is followed by instance normalisation.
         dropout: probability of a linear unit to be dropped, in [0, 1).
+        image_size: height and width of an image, in pixels.
+        image_channels: 1, grey, or 3, colours.
+
+    >>> AutoencoderConfig().sizes
+    [28, 14, 7, 5]
+    >>> AutoencoderConfig(image_size=32, image_channels=3, latent_dim=16).feature_count
+    2304
 
     Raises:
-        AelibError: a value is out of range, or the convolutions do not fit a 28×28 image.
+        AelibError: a value is out of range, or the convolutions do not fit the images.
     """
 
     conv: tuple[Conv, ...] = (Conv(3, 2, 1), Conv(3, 2, 1), Conv(3, 1, 0))
@@ -36,6 +45,8 @@ class AutoencoderConfig:
     latent_dim: int = 30
     instance_norm: bool = True
     dropout: float = 0.16
+    image_size: int = field(default=IMAGE_SIZE, metadata=OF_IMAGES)
+    image_channels: int = field(default=1, metadata=OF_IMAGES)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conv", tuple(Conv(*_triple(conv)) for conv in _sequence("conv", self.conv)))
@@ -46,6 +57,9 @@ class AutoencoderConfig:
             raise AelibError(
                 f"conv has {len(self.conv)} layers and channels has {len(self.channels)}: give both one entry a layer"
             )
+        at_least_one("image_size", self.image_size)
+        if not is_int(self.image_channels) or self.image_channels not in (1, 3):
+            raise AelibError(f"image_channels must be 1, grey, or 3, colours, not {self.image_channels!r}")
         at_least_one("linear_units", self.linear_units)
         at_least_one("latent_dim", self.latent_dim)
         if not isinstance(self.instance_norm, bool):
@@ -58,7 +72,7 @@ class AutoencoderConfig:
     @property
     def sizes(self) -> list[int]:
         """Image heights through the encoder, for example `[28, 14, 7, 5]`."""
-        return stage_sizes(self.conv, instance_norm=self.instance_norm)
+        return stage_sizes(self.conv, instance_norm=self.instance_norm, size=self.image_size)
 
     @property
     def feature_count(self) -> int:
@@ -71,33 +85,63 @@ class SymmetricAutoencoder(Model):
 
     Args:
         config: the shape; Table 2 by default.
+
+    >>> import numpy as np
+    >>> model = SymmetricAutoencoder()
+    >>> model.encode(np.zeros((5, 28, 28))).shape
+    (5, 30)
+
+    Raises:
+        AelibError: the configuration is of another model.
     """
 
+    config_class: ClassVar[type] = AutoencoderConfig
+    config: AutoencoderConfig
+
     def __init__(self, config: AutoencoderConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or AutoencoderConfig()
+        super().__init__(config)
+        config = self.config
         side = config.sizes[-1]
-        self.features = conv_stack(config.conv, config.channels, instance_norm=config.instance_norm)
+        self.features = conv_stack(
+            config.conv, config.channels, instance_norm=config.instance_norm, image_channels=config.image_channels
+        )
         self.hidden = linear_block(config.feature_count, config.linear_units, config.dropout)
         self.latent = nn.Linear(config.linear_units, config.latent_dim)
         self.decoder = nn.Sequential(
             linear_block(config.latent_dim, config.linear_units, config.dropout),
             linear_block(config.linear_units, config.feature_count, config.dropout),
             nn.Unflatten(1, (config.channels[-1], side, side)),
-            transposed_stack(config.conv, config.channels, instance_norm=config.instance_norm),
+            transposed_stack(
+                config.conv,
+                config.channels,
+                instance_norm=config.instance_norm,
+                image_size=config.image_size,
+                image_channels=config.image_channels,
+            ),
         )
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """`(image_channels, image_size, image_size)`."""
+        return self.config.image_channels, self.config.image_size, self.config.image_size
+
+    @arrays_too
     def encode(self, images: Tensor) -> Tensor:
-        """images: (B, 1, 28, 28), in [0, 1] → codes: (B, latent_dim)."""
+        """images: (B, 1, 28, 28), in [0, 1] → codes: (B, latent_dim); of an array, an array.
+
+        Raises:
+            AelibError: the images are of another size, or their pixels of another range.
+        """
         return self.latent(self.hide(images))
 
     def hide(self, images: Tensor) -> Tensor:
         """images: (B, 1, 28, 28), in [0, 1] → what the codes are computed from: (B, linear_units)."""
-        features = self.features(images)  # (B, channels[-1], h, h)
+        features = self.features(self.checked(images))  # (B, channels[-1], h, h)
         return self.hidden(features.flatten(1))
 
+    @arrays_too
     def decode(self, codes: Tensor) -> Tensor:
-        """codes: (B, latent_dim) → images: (B, 1, 28, 28), in [0, 1]."""
+        """codes: (B, latent_dim) → images: (B, 1, 28, 28), in [0, 1]; of an array, an array."""
         # The sigmoid in float32: near white, bfloat16 has steps of 1/256.
         return torch.sigmoid(self.decoder(codes).float())
 
@@ -108,6 +152,29 @@ class SymmetricAutoencoder(Model):
     def prior(self, count: int, generator: torch.Generator) -> Tensor | None:
         """`count` codes from the distribution that the model takes codes to have, (count, latent_dim), if it does."""
         return None
+
+    def reconstruct(self, images: Given) -> Given:
+        """What comes back of images, (B, 1, 28, 28) or an array without channel, in [0, 1]: the same shape."""
+        return self.decode(self.encode(images)).reshape(images.shape)
+
+    @torch.no_grad()
+    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+        """`count` images, (count, 1, 28, 28) in [0, 1], of codes from the model's own distribution.
+
+        Of a variational one that is N(0, I).
+
+        Raises:
+            AelibError: it has none; or `count` or the seed is no whole number in range.
+        """
+        at_least_one("count", count)
+        a_seed(seed)
+        codes = self.prior(count, torch.Generator().manual_seed(seed))
+        if codes is None:
+            raise AelibError(
+                f"{type(self).__name__} takes codes to have no distribution: decode codes of your own, such as "
+                "those of aelib.latent.random_codes"
+            )
+        return torch.from_numpy(self.decode(codes.numpy()))
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions, (B, 1, 28, 28), of images, (B, 1, 28, 28); both in [0, 1]."""
@@ -123,7 +190,10 @@ class SymmetricAutoencoder(Model):
 
 
 def squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
-    """Squared error of each image, mean over its pixels: two (B, 1, 28, 28) → (B,)."""
+    r"""Squared error of each image, mean over its pixels: two (B, 1, 28, 28) → (B,).
+
+    .. math:: \frac{1}{784} \sum_j (\hat x_j - x_j)^2
+    """
     return F.mse_loss(reconstructions, images, reduction="none").flatten(1).mean(1)
 
 

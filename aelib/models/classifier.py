@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from aelib.corruption import Augmentation
 from aelib.errors import AelibError, at_least_one, is_int, is_number
 from aelib.models.autoencoder import SymmetricAutoencoder
-from aelib.models.base import LATER, Model
+from aelib.models.base import OF_IMAGES, Model
 from aelib.models.layers import Conv, QuickConv2d, linear_block, without_bias_gradient
 
 
@@ -50,7 +51,7 @@ class TransferConfig:
     features: int = 1600
     linear_units: int = 256
     dropout: float = 0.16
-    classes: int = field(default=10, metadata=LATER)
+    classes: int = field(default=10, metadata=OF_IMAGES)
 
     def __post_init__(self) -> None:
         _some_classes(self.classes)
@@ -69,12 +70,19 @@ class TransferClassifier(_Classifier):
 
     # Two small matrix products: compilation would take longer than it saves.
     worth_compiling = False
+    config_class: ClassVar[type] = TransferConfig
+    config: TransferConfig
 
     def __init__(self, config: TransferConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or TransferConfig()
+        super().__init__(config)
+        config = self.config
         self.hidden = linear_block(config.features, config.linear_units, config.dropout)
         self.classes = nn.Linear(config.linear_units, config.classes)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """`(features,)`."""
+        return (self.config.features,)
 
     def forward(self, features: Tensor) -> Tensor:
         """features: (B, features) → logits: (B, C)."""
@@ -105,7 +113,7 @@ class BaselineConfig:
     """
 
     probability: float = 0.0
-    classes: int = field(default=10, metadata=LATER)
+    classes: int = field(default=10, metadata=OF_IMAGES)
 
     def __post_init__(self) -> None:
         _some_classes(self.classes)
@@ -121,9 +129,11 @@ class BaselineConfig:
 class BaselineCNN(_Classifier):
     """Three convolutions and three linear layers, batch-normalised (report, Table 3)."""
 
+    config_class: ClassVar[type] = BaselineConfig
+    config: BaselineConfig
+
     def __init__(self, config: BaselineConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or BaselineConfig()
+        super().__init__(config)
         layers: list[nn.Module] = []
         convs = (Conv(7, 2, 2), Conv(3, 2, 2), Conv(3, 1, 1))  # 28 → 13 → 8 → 8 pixels
         for conv, before, after in zip(convs, (1, 96, 64), (96, 64, 32), strict=True):
@@ -135,7 +145,7 @@ class BaselineCNN(_Classifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (B, 1, 28, 28), in [0, 1] → logits: (B, C)."""
-        return self.layers(images)
+        return self.layers(self.checked(images))
 
     def corrupt(self, inputs: Tensor) -> Tensor:
         """`inputs`, (B, 1, 28, 28), with the random transforms, if there are any."""

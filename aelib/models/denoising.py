@@ -39,6 +39,7 @@ class DenoisingConfig(AutoencoderConfig):
 class DenoisingAutoencoder(SymmetricAutoencoder):
     """A symmetric autoencoder that sees corrupted images in training and has to give back the clean ones."""
 
+    config_class = DenoisingConfig
     config: DenoisingConfig
 
     def corrupt(self, images: Tensor) -> Tensor:

@@ -83,22 +83,31 @@ def _normed(conv: nn.Conv2d | nn.ConvTranspose2d, instance_norm: bool) -> list[n
     return [conv, InstanceNorm(conv.out_channels), nn.LeakyReLU()]
 
 
-def conv_stack(convs: Sequence[Conv], channels: Sequence[int], *, instance_norm: bool) -> nn.Sequential:
-    """The encoder's convolutional part: (B, 1, 28, 28) → (B, channels[-1], h, h)."""
+def conv_stack(
+    convs: Sequence[Conv], channels: Sequence[int], *, instance_norm: bool, image_channels: int = 1
+) -> nn.Sequential:
+    """The encoder's convolutional part: (B, image_channels, H, H) → (B, channels[-1], h, h)."""
     layers: list[nn.Module] = []
-    for conv, before, after in zip(convs, [1, *channels], channels, strict=False):
+    for conv, before, after in zip(convs, [image_channels, *channels], channels, strict=False):
         layers += _normed(QuickConv2d(before, after, *conv), instance_norm)
     return nn.Sequential(*layers)
 
 
-def transposed_stack(convs: Sequence[Conv], channels: Sequence[int], *, instance_norm: bool) -> nn.Sequential:
-    """The mirror of `conv_stack`, as logits: (B, channels[-1], h, h) → (B, 1, 28, 28).
+def transposed_stack(
+    convs: Sequence[Conv],
+    channels: Sequence[int],
+    *,
+    instance_norm: bool,
+    image_size: int = IMAGE_SIZE,
+    image_channels: int = 1,
+) -> nn.Sequential:
+    """The mirror of `conv_stack`, as logits: (B, channels[-1], h, h) → (B, image_channels, H, H).
 
     Takes the encoder's own `convs` and `channels` and reads them backwards, so that the two cannot differ.
     """
-    sizes = stage_sizes(convs, instance_norm=instance_norm)
+    sizes = stage_sizes(convs, instance_norm=instance_norm, size=image_size)
     layers: list[nn.Module] = []
-    stages = zip(convs, [1, *channels], channels, sizes, strict=False)
+    stages = zip(convs, [image_channels, *channels], channels, sizes, strict=False)
     for number, (conv, after, before, size) in reversed(list(enumerate(stages))):
         mirror = QuickConvTranspose2d(before, after, *conv, output_padding=output_padding(size, conv))
         # The last stage gives the image: neither normalised nor passed through the activation.

@@ -31,12 +31,12 @@ class VariationalConfig(AutoencoderConfig):
 class VariationalAutoencoder(SymmetricAutoencoder):
     """A symmetric autoencoder whose code is a normal distribution; `encode` gives its mean."""
 
+    config_class = VariationalConfig
     config: VariationalConfig
 
     def __init__(self, config: VariationalConfig | None = None) -> None:
-        config = config or VariationalConfig()
         super().__init__(config)
-        self.log_variance = nn.Linear(config.linear_units, config.latent_dim)
+        self.log_variance = nn.Linear(self.config.linear_units, self.config.latent_dim)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the code: images, (B, 1, 28, 28) in [0, 1] → two (B, latent_dim)."""
@@ -53,7 +53,9 @@ class VariationalAutoencoder(SymmetricAutoencoder):
         return torch.randn(count, self.config.latent_dim, generator=generator)
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """`"loss"` = `"reconstruction"` + β `"kl"` / pixels, each (B,).
+        r"""`"loss"` = `"reconstruction"` + β `"kl"` / pixels, each (B,).
+
+        .. math:: \ell = \frac{1}{784} \Big( \lVert x - \hat x \rVert^2 + \beta\, D_\mathrm{KL} \Big)
 
         The squared error is a mean over the pixels, the divergence a sum over the latent units, in nats; divided by
         the 784 pixels it has the weight that it has beside a *sum* of squared errors. The code is drawn in training
@@ -70,8 +72,13 @@ class VariationalAutoencoder(SymmetricAutoencoder):
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of N(μ, diag σ²) from N(0, I), in nats: two (B, D) → (B,).
+    r"""KL divergence of N(μ, diag σ²) from N(0, I), in nats: two (B, D) → (B,).
 
-    ½ Σ (μ² + σ² − 1 − log σ²); Kingma and Welling (2014), Appendix B.
+    .. math:: D_\mathrm{KL} = \frac12 \sum_i \left( \mu_i^2 + \sigma_i^2 - 1 - \log \sigma_i^2 \right)
+
+    Kingma and Welling (2014), Appendix B.
+
+    >>> kl_to_standard_normal(torch.zeros(2, 3), torch.zeros(2, 3))
+    tensor([0., 0.])
     """
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)

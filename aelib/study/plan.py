@@ -22,6 +22,7 @@ from aelib import runs
 from aelib.errors import a_seed
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
+from aelib.models.base import plain
 from aelib.profiles import Profile, find_profile
 from aelib.study.space import REPORTS_CHOICE, SymmetricAutoencoderHPS
 
@@ -70,7 +71,7 @@ class Plan:
     profile: str = "report"
     seed: int = 0
     storage: str | None = None
-    folder: Path | None = None
+    folder: str | Path | None = None
     dataset: str | Path | None = None
 
     def __post_init__(self) -> None:
@@ -105,7 +106,7 @@ class Plan:
         model, training = self.sample(trial := FixedTrial(REPORTS_CHOICE))
         return {
             "space": {name: json.loads(distribution_to_json(each)) for name, each in trial.distributions.items()},
-            "conv": runs.plain({str(number): convs for number, convs in SymmetricAutoencoderHPS.conv.items()}),
+            "conv": plain({str(number): convs for number, convs in SymmetricAutoencoderHPS.conv.items()}),
             "fixed": {"dropout": model.dropout}
             | {name: getattr(training, name) for name in ("max_epochs", "patience", "min_delta")},
             "sampler": f"TPE, each parameter by itself, {TPE['n_ei_candidates']} candidates",
@@ -119,7 +120,7 @@ class Plan:
     @cached_property
     def path(self) -> Path:
         """Where the finished study is."""
-        return runs.run_path((self.folder or runs.results_folder()) / self.profile, "study", self.config())
+        return runs.run_path(runs.folder_of(self.folder) / self.profile, "study", self.config())
 
     @property
     def workspace(self) -> Path:

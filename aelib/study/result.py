@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from aelib import code, epochs, probe, runs
+from aelib import code_version, epochs, probe, runs
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
@@ -108,7 +108,7 @@ def load(plan: Plan) -> Search:
         AelibError: there is none, or it is damaged.
     """
     path = plan.path
-    if not path.exists():
+    if not runs.is_there(path):
         raise AelibError(f"there is no finished study in {path}: run `aelib study --profile {plan.profile}`")
     content, checksum = runs.read(path, FILES)
     config, provenance = json.loads(content["config.json"]), json.loads(content["provenance.json"])
@@ -120,7 +120,7 @@ def _trials(path: Path) -> list[FrozenTrial]:
 
 
 def origin(model: AutoencoderConfig, training: TrainingConfig) -> dict[str, Any]:
-    """What a trial keeps of the code (`aelib.code`)."""
+    """What a trial keeps of the code (`aelib.code_version`)."""
     return probe.record(f"a trial's {model}", lambda images: (SymmetricAutoencoder(model), images), training)
 
 
@@ -131,18 +131,18 @@ def doubt(path: Path) -> str:
     """
     _, provenance = runs.about(path)
     if not provenance.get("code"):
-        return code.UNRECORDED
-    if provenance["code"]["digests"] == [code.digest()]:
+        return code_version.UNRECORDED
+    if provenance["code"]["digests"] == [code_version.digest()]:
         return ""
     best = dict[str, FrozenTrial]()
     for trial in sorted(_trials(path), key=lambda each: each.value or np.inf):
         if not is_foreign(trial):
             best.setdefault(trial.params["optimizer"], trial)
     for trial in best.values():
-        if not code.alike(
+        if not code_version.alike(
             trial.user_attrs["code"], origin(*SymmetricAutoencoderHPS().sample(FixedTrial(trial.params)))
         ):
-            return code.STALE
+            return code_version.STALE
     return ""
 
 
@@ -183,7 +183,7 @@ class Status:
 
 def status(plan: Plan) -> Status:
     """How the study stands, now, in the storage that is asked for; in results, a finished one comes first."""
-    if plan.storage is None and plan.path.exists():
+    if plan.storage is None and runs.is_there(plan.path):
         return Status(plan.trials, load(plan).trials, [])
     records, idle = list[FrozenTrial](), list[int]()
     if (storage := existing(plan)) is not None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import asdict
 
 import optuna
 import torch
 from optuna.trial import Trial, TrialState
 
-from aelib import code, probe, runs
+from aelib import code_version, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError
 from aelib.models import SymmetricAutoencoder
+from aelib.models.base import decisive
 from aelib.provenance import record_of_this_process
 from aelib.study import result
 from aelib.study.plan import Plan
@@ -45,12 +45,12 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
         say(f"trial {trial.number} failed: {why}")
         return
     # Named by what is trained: another storage's trial of the same number is another training.
-    config = runs.plain({"model": asdict(model), "training": asdict(settings)})
+    config = {"model": decisive(model), "training": decisive(settings)}
     folder = plan.workspace / f"trial-{trial.number}-{runs.fingerprint(config)[:8]}"
     folder.mkdir(exist_ok=True)
     began, before, seen = time.perf_counter(), 0.0, list[dict[str, float]]()
     resumed, origin = (folder / "checkpoint").exists(), result.origin(model, settings)
-    same = code.alike(record.user_attrs.get("code"), origin)
+    same = code_version.alike(record.user_attrs.get("code"), origin)
     again = same and record.user_attrs.get("torch", torch.__version__) == torch.__version__
     if (record.intermediate_values or resumed) and not again:
         how = "another version of torch" if same else "code that trains otherwise"

@@ -12,7 +12,7 @@ from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from aelib import code, cores, runs
+from aelib import code_version, cores, runs
 from aelib.errors import AelibError, at_least_one, unwritable_explained
 from aelib.models import SymmetricAutoencoder
 from aelib.provenance import record_of_this_process
@@ -32,7 +32,7 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
         AelibError: the study is damaged, its storage cannot be reached, the data cannot be had, or all workers died.
     """
     at_least_one("workers", workers)
-    if not plan.path.exists():
+    if not runs.is_there(plan.path):
         runs.nothing_new(plan.path)
         with unwritable_explained(plan.path.parent):
             plan.workspace.mkdir(parents=True, exist_ok=True)
@@ -44,8 +44,8 @@ def obtain(plan: Plan, *, workers: int = 1) -> Search:
         say(f"the study is finished, in {plan.path}: the storage has nothing to add; {again}")
     search = result.load(plan)
     why = result.doubt(search.path)
-    again = f"; again: `{result.command(search.path)}`" if why == code.STALE else ""
-    code.say(f"study {search.path.name}", why, again)
+    again = f"; again: `{result.command(search.path)}`" if why == code_version.STALE else ""
+    code_version.say(f"study {search.path.name}", why, again)
     return search
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from aelib import (
     cli,
-    code,
+    code_version,
     corruption,
     data,
     epochs,
@@ -38,7 +38,7 @@ SMALL = {"channels": (4, 4, 8), "linear_units": 16, "latent_dim": 4}
 def forgetful(monkeypatch):
     """Each test probes anew."""
     monkeypatch.setattr(probe, "_FOUND", {})
-    code.say.cache_clear()
+    code_version.say.cache_clear()
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def edited(monkeypatch):
 
     def edit():
         number = next(numbers)
-        monkeypatch.setattr(code, "digest", lambda: "another")
-        monkeypatch.setattr(code, "whole", lambda: f"another, number {number}")
+        monkeypatch.setattr(code_version, "digest", lambda: "another")
+        monkeypatch.setattr(code_version, "whole", lambda: f"another, number {number}")
         probe._FOUND.clear()
 
     return edit
@@ -139,7 +139,7 @@ def test_an_edit_that_trains_otherwise_is_found(edit, edited, monkeypatch):
     before = unedited(name, *parameters.items())
     change(monkeypatch)
     edited()
-    assert not code.alike(before, record(name, **parameters))
+    assert not code_version.alike(before, record(name, **parameters))
 
 
 def _same_product(patch):
@@ -156,16 +156,16 @@ def test_a_quicker_form_of_the_same_is_not_complained_about(edited, monkeypatch)
     after = {name: record(name) for name in before}
     for name, each in before.items():
         assert each["digest"] != after[name]["digest"]
-        assert code.alike(each, after[name])
+        assert code_version.alike(each, after[name])
         assert each["probe"] != after[name]["probe"], "the product was computed in another way"
 
 
 def test_words_and_layout_are_not_in_the_digest():
     one = '"""A."""\nX = 1\n"""What X is."""\n\ndef f(a):\n    """Doc."""\n    return a  # so\n'
     other = "X = 1\ndef f(a):\n\n    return (a)\n"
-    assert code.bare(one) == code.bare(other)
-    assert code.bare(one) != code.bare(one.replace("return a", "return -a"))
-    names = {path.relative_to(runs.ROOT / "aelib").as_posix() for path in code._files()}
+    assert code_version.bare(one) == code_version.bare(other)
+    assert code_version.bare(one) != code_version.bare(one.replace("return a", "return -a"))
+    names = {path.relative_to(runs.ROOT / "aelib").as_posix() for path in code_version._files()}
     some = {"training.py", "data/batches.py", "corruption.py", "models/layers.py", "models/base.py", "probe.py"}
     assert some <= names
 
@@ -188,13 +188,13 @@ def test_a_run_of_other_code_is_stale_and_everything_that_reads_it_says_so(tmp_p
     assert cli.main(["verify", "--profile", "smoke"]) == 0
     monkeypatch.setattr(lightning, "SGD_MOMENTUM", 0.5)
     edited()
-    code.say.cache_clear()
+    code_version.say.cache_clear()
     assert smoke(tmp_path).checksum == run.checksum, "it is not trained again unasked"
     smoke(tmp_path)
-    said = f"run {run.path.name}: {code.STALE}; again: `rm -r {run.path}, and ask for it again`"
+    said = f"run {run.path.name}: {code_version.STALE}; again: `rm -r {run.path}, and ask for it again`"
     assert capsys.readouterr().err.count(said) == 1
     assert cli.main(["verify", "--profile", "smoke"]) == 1
-    assert f"{run.path.name}: {code.STALE}" in capsys.readouterr().out
+    assert f"{run.path.name}: {code_version.STALE}" in capsys.readouterr().out
     assert smoke(tmp_path, again=True).provenance["code"]["digest"] == "another"
     assert cli.main(["verify", "--profile", "smoke"]) == 0
 
@@ -211,9 +211,9 @@ def test_a_run_whose_code_was_not_recorded_is_called_so_and_stands(tmp_path, mon
 
     retouch(run.path, "provenance.json", older)
     smoke(tmp_path)
-    assert capsys.readouterr().err.endswith(f"aelib: run {run.path.name}: {code.UNRECORDED}\n")
+    assert capsys.readouterr().err.endswith(f"aelib: run {run.path.name}: {code_version.UNRECORDED}\n")
     assert cli.main(["verify", "--profile", "smoke"]) == 0
-    assert f"agrees with its history; {code.UNRECORDED}" in capsys.readouterr().out
+    assert f"agrees with its history; {code_version.UNRECORDED}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,8 @@ def test_a_run_whose_code_was_not_recorded_is_called_so_and_stands(tmp_path, mon
 def test_the_mend_makes_the_run_that_is_stale(name, config, seed, expected, tmp_path, monkeypatch):
     """Without training it: the configuration is enough."""
     seen = []
-    monkeypatch.setattr(runs, "load_or_make", lambda path, make, **_: seen.append((path, make)))
+    none = runs.Run({}, {}, [], {}, {}, {}, tmp_path, "")
+    monkeypatch.setattr(runs, "load_or_make", lambda path, make, **_: seen.append((path, make)) or none)
     monkeypatch.setattr(making, "_make", lambda asked, *_, **__: asked.decisive)
     monkeypatch.setattr(origin, "doubt", lambda _: "")  # there is none yet to doubt
     experiments.obtain(name, profile="smoke", seed=seed, folder=tmp_path, **config)
@@ -257,11 +258,11 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(small, tmp_path, capsys,
 
     whole = train(tmp_path / "whole", 3, 1.0)
     first = train(tmp_path / "other", 2, 1.0)
-    alike = train(tmp_path / "other", 3, 1.0 + code.TOLERANCE / 2)
+    alike = train(tmp_path / "other", 3, 1.0 + code_version.TOLERANCE / 2)
     assert alike.seconds[:2] == first.seconds, "gone on from"
     assert capsys.readouterr().err == ""
     other = train(tmp_path / "other", 3, 1.1)
-    assert f"{tmp_path / 'other' / 'checkpoint'} is not gone on from ({code.STALE})" in capsys.readouterr().err
+    assert f"{tmp_path / 'other' / 'checkpoint'} is not gone on from ({code_version.STALE})" in capsys.readouterr().err
     assert other.seconds[:2] != first.seconds, "from the start"
     assert other.rows == whole.rows
     with monkeypatch.context() as patch:
@@ -273,7 +274,7 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(small, tmp_path, capsys,
     assert newer.rows == whole.rows
     train(tmp_path / "unknown", 2, None)
     train(tmp_path / "unknown", 3, 1.0)
-    assert f"is not gone on from ({code.UNRECORDED})" in capsys.readouterr().err
+    assert f"is not gone on from ({code_version.UNRECORDED})" in capsys.readouterr().err
     tried(
         "A checkpoint of other code",
         "another loss, another PyTorch, code that is not recorded",
@@ -286,5 +287,5 @@ def test_the_digest_is_the_same_in_each_version_of_python():
     """Of a sample, as 3.11 to 3.13 have it: a run is read by others than those that made it."""
     sample = "class A(B):\n    x: int = 1\n    def f(self, *a: str, k=None) -> None:\n"
     sample += '        return f"{a!r}: {k:.2f}" or (lambda: ())\n'
-    digest = hashlib.sha256(code.bare(sample).encode()).hexdigest()
+    digest = hashlib.sha256(code_version.bare(sample).encode()).hexdigest()
     assert digest == "e4f59f769406fd57d125255839bc041e0dacdaa5cdbbfee15f34372ad9e68d3c"

@@ -93,7 +93,7 @@ def test_an_executed_chapter_reads_as_in_the_book(name, tiny_kernel, tmp_path, m
 
 def test_papermill_finds_the_engine_by_itself():
     program = "import papermill.engines as e; print(e.papermill_engines.get_engine().__name__)"
-    for first in ("", "import aelib.engine; "):
+    for first in ("", "import aelib.papermill_engine; "):
         done = subprocess.run([sys.executable, "-c", first + program], capture_output=True, text=True, check=True)
         assert done.stdout == "Readable\n"
 

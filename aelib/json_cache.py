@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def recall(file: Path) -> dict[str, Any]:
+def read(file: Path) -> dict[str, Any]:
     """What is remembered in `file`, by key; nothing where it cannot be read."""
     try:
         kept = json.loads(file.read_text())
@@ -17,7 +17,7 @@ def recall(file: Path) -> dict[str, Any]:
     return kept if isinstance(kept, dict) else {}
 
 
-def remember(file: Path, facts: dict[str, Any]) -> None:
+def write(file: Path, facts: dict[str, Any]) -> None:
     """Keep `facts` in `file`, in place of all others; a folder that cannot be written is asked again each time."""
     partial = file.with_name(f"{file.name}.partial")
     with contextlib.suppress(OSError):
