@@ -54,6 +54,14 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def among(values: Sequence[float], form: str) -> str:
+    """The first of `values`, a run's own, and from where to where they lie, with those of other seeds, if there are."""
+    said = f"{values[0]:{form}}"
+    if len(values) > 1:
+        said += f" (with {len(values)} seeds from {min(values):{form}} to {max(values):{form}})"
+    return said
+
+
 def compare(
     labels: Mapping[str, str], report: Mapping[str, float | None], ours: Mapping[str, float]
 ) -> list[tuple[str, str, str, str]]:

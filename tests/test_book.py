@@ -204,7 +204,7 @@ def test_a_table_can_be_had_as_numbers_and_a_picture_is_fit_for_print(tmp_path):
     ]
     cells = [new_code_cell(outputs=[new_output("display_data", bundle)])]
     curve = np.array([1e-3, 1e-2]), np.array([2.0, 1.0])
-    drawing, sizes = figures.finder_curve(curve, 1.0, curve, 1.0, of=[])._repr_mimebundle_()
+    drawing, sizes = figures.finder_curve([curve], [1.0], curve, 1.0, of=[])._repr_mimebundle_()
     picture = base64.b64decode(drawing["image/png"])
     assert int.from_bytes(picture[16:20]) == pytest.approx(figures.WIDTH * 300, rel=0.1)
     assert sizes["image/png"]["width"] == pytest.approx(figures.WIDTH * 100, rel=0.1)

@@ -178,7 +178,7 @@ def test_a_table_is_numbered_and_named():
     shown = table._repr_mimebundle_()
     text = "```{table} Caption.\n:name: tab-r2\n\n|  | Ours |\n| :-- | --: |\n| a | **1** |\n```\n"
     assert shown["text/markdown"] == text
-    assert shown["text/html"].startswith("<p><strong>Table 3.</strong> Caption.</p>\n<table>\n")
+    assert shown["text/html"].startswith("<p><strong>Table 2.</strong> Caption.</p>\n<table>\n")
     assert '<td style="text-align:right"><strong>1</strong></td>' in shown["text/html"]
 
 
