@@ -76,11 +76,23 @@ def entries(folder: Path) -> list[Entry]:
     ]
 
 
+SEEDS = range(5)
+"""Of the trainings that the book is about."""
+
+
+def _published(run: Run) -> bool:
+    profile = run.provenance.get("profile") or run.path.parent.name  # without `profiles`, which imports PyTorch
+    return profile == "report" and "dataset" not in run.provenance
+
+
 def seeds_of(run: Run) -> list[Run]:
     """`run`, and the stored runs beside it that differ from it in nothing but the seed, in the order of their seeds.
 
-    Of two with one seed the one with weights.
+    Of two with one seed the one with weights. Of the report's profile alone, and of its five seeds: other runs come and
+    go, even while a book is built, whose pages are to be the same each time.
     """
+    if not _published(run):
+        return [run]
     about: dict[Path, _About] = {}
     for path in (each.parent for each in run.path.parent.glob(f"{run.config['experiment']}-*/config.json")):
         with contextlib.suppress(OSError, ValueError):  # of what is damaged `aelib verify` says it
@@ -92,7 +104,10 @@ def seeds_of(run: Run) -> list[Run]:
         return [differences[path], *(config.get(name) for name in ("model", "training", "data"))]
 
     alike = {run.config["seed"]: run.path}
-    for path in sorted(about, key=lambda path: (bool(about[path][0].get("summary")), path.name)):
+    for path in sorted(
+        (each for each in about if about[each][0].get("seed") in SEEDS),
+        key=lambda path: (bool(about[path][0].get("summary")), path.name),
+    ):
         if what(path) == what(run.path):
             alike.setdefault(about[path][0]["seed"], path)
     return [run, *(runs.load(alike[seed]) for seed in sorted(alike) if alike[seed] != run.path)]
