@@ -484,3 +484,10 @@ def test_a_chapter_alone_is_a_page_whose_links_lead_to_the_book(built_book):
     assert [each.name for each in (page.parent).glob("*.html")] == [page.name]
     with pytest.raises(AelibError, match="chapter must be one of other, chapter, not 'chaptr'; did you mean 'chapter'"):
         book.build_chapter(built_book, "chaptr", {}, notice="")
+
+
+def test_what_is_printed_is_one_output_however_it_arrived():
+    pieces = [new_output("stream", text=text) for text in ("a\n", "b\n")]
+    outputs = [*pieces, new_output("display_data", {"text/plain": "c"}), new_output("stream", text="d\n")]
+    joined = chapter._in_one(outputs)
+    assert [output.get("text") for output in joined] == ["a\nb\n", None, "d\n"]

@@ -158,7 +158,18 @@ def _with_outputs(source: NotebookNode, executed: NotebookNode, parameters: dict
     for cell, twin in zip(_code(source), ran, strict=True):
         cell.execution_count = twin.execution_count
         # Progress bars and notes on the way are for a terminal.
-        cell.outputs = [output for output in twin.outputs if output.get("name") != "stderr"]
+        cell.outputs = _in_one([output for output in twin.outputs if output.get("name") != "stderr"])
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += "".join(f"\n{name} = {value!r}  # in this build" for name, value in parameters.items())
     return source
+
+
+def _in_one(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """What was printed in one piece: in how many it arrives is a matter of time."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == "stream" == joined[-1].output_type:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
