@@ -27,8 +27,13 @@ def untried(monkeypatch, tmp_path):
     """As in a new process, with a cache of its own, where everything is compiled."""
     if sys.platform != "linux":
         lacking("Linux, where alone aelib compiles")
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
     from torch._inductor.runtime import cache_dir_utils
 
+    if AVAILABLE():
+        # Once a process PyTorch tries what the processor can, by compiling: a compiler that fails here would have it
+        # take the processor for a lesser one in all tests that follow.
+        pick_vec_isa()
     monkeypatch.setattr(compilation, "_tried", {})
     monkeypatch.setattr(engines, "COMPILE_FROM_STEPS", 1)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
