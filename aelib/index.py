@@ -81,8 +81,9 @@ SEEDS = range(5)
 
 
 def _published(run: Run) -> bool:
-    profile = run.provenance.get("profile") or run.path.parent.name  # without `profiles`, which imports PyTorch
-    return profile == "report" and "dataset" not in run.provenance
+    from aelib.profiles import profile_of  # and with it PyTorch
+
+    return profile_of(run.path, run.provenance) == "report" and "dataset" not in run.provenance
 
 
 def seeds_of(run: Run) -> list[Run]:

@@ -195,7 +195,7 @@ class Above:
         return f"above {self.bound:g}"
 
     def __str__(self) -> str:
-        return f"above {self.bound:g} in every seed, and the mean is by a one-sided test; not confirmed if it is below"
+        return f"{self.asked} in every seed, and the mean is by a one-sided test; not confirmed if it is below"
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,) or (n, N)."""
@@ -218,7 +218,7 @@ class Below:
         return f"below {self.bound:g}"
 
     def __str__(self) -> str:
-        return f"below {self.bound:g} in every seed, and the mean is by a one-sided test; not confirmed if it is above"
+        return f"{self.asked} in every seed, and the mean is by a one-sided test; not confirmed if it is above"
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,) or (n, N)."""
@@ -244,7 +244,7 @@ class Alike:
         return f"within ±{self.margin:g}"
 
     def __str__(self) -> str:
-        return f"the mean is within ±{self.margin:g} by two one-sided tests; not confirmed if it is beyond by another"
+        return f"the mean is {self.asked} by two one-sided tests; not confirmed if it is beyond by another"
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,) or (n, N)."""
@@ -267,7 +267,7 @@ class Always:
         return f"at most {self.bound:g}"
 
     def __str__(self) -> str:
-        return f"at most {self.bound:g} in every seed; not confirmed otherwise"
+        return f"{self.asked} in every seed; not confirmed otherwise"
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,)."""

@@ -89,16 +89,16 @@ def pytest_sessionfinish(session):
 @pytest.fixture(scope="session")
 def chromium():
     """A headless Chromium: the machine's own, driven by Playwright."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    from aelib.book import papers
+
+    found = papers.find_browser()
     if not found:
         lacking("Chromium (Debian: chromium)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        quiet = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        root = ["--no-sandbox"] if os.getuid() == 0 else []
-        arguments = ["--disable-gpu", *quiet, *root]
-        browser = playwright.chromium.launch(executable_path=found, args=arguments, timeout=1000 * PATIENCE)
+        options = {"executable_path": found, "args": papers.browser_options()}
+        browser = playwright.chromium.launch(**options, timeout=1000 * PATIENCE)
         for name in ("new_context", "new_page"):
             setattr(browser, name, _patient(getattr(browser, name)))
         yield browser

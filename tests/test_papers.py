@@ -40,7 +40,7 @@ def render(root):
 def test_an_epub_is_valid_and_has_equations_that_every_reader_shows(small_book, monkeypatch, capfd):
     made = small_book / "_build/papers"
     made.mkdir(parents=True)
-    monkeypatch.setattr(papers, "_browser", lambda: None)
+    monkeypatch.setattr(papers, "find_browser", lambda: None)
     papers.make(stage(small_book, monkeypatch), made, "key", render(small_book))
     assert "aelib: the PDF is left out: there is no Chromium to print it (Debian: chromium)\n" in capfd.readouterr().err
     assert {path.name for path in made.iterdir()} == {papers.EPUB, papers.MADE_OF}

@@ -53,7 +53,7 @@ def make(stage: Path, folder: Path, key: str, render: Render) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     work = folder / "work"
     shutil.copytree(stage, work / "stage")
-    book, browser = work / "stage" / "book", _browser()
+    book, browser = work / "stage" / "book", find_browser()
     (book / "_build_papers.md").write_text("")
     _still(book, browser, work)
     _configure(work / "stage")
@@ -121,14 +121,19 @@ td, th { border-bottom: 1px solid #ccc; padding: 0.2em; }
 """
 
 
-def _browser() -> str | None:
+def find_browser() -> str | None:
+    """Chromium, or what else is it by another name, if this machine has it."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def _chromium(browser: str, work: Path, page: Path, *options: str) -> None:
+def browser_options() -> list[str]:
+    """Without a screen, and without asking its makers for anything; as root without its sandbox, which refuses root."""
     quiet = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    root = ["--no-sandbox"] if os.getuid() == 0 else []
-    command = [browser, "--headless", "--disable-gpu", "--no-first-run", *quiet, *root]
+    return ["--disable-gpu", *quiet, *(["--no-sandbox"] if os.getuid() == 0 else [])]
+
+
+def _chromium(browser: str, work: Path, page: Path, *options: str) -> None:
+    command = [browser, "--headless", "--no-first-run", *browser_options()]
     command += [f"--user-data-dir={work / 'profile'}", "--virtual-time-budget=120000", *options, page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import optuna
 from optuna.trial import TrialState
-from scipy.special import gammaln
+from scipy.stats import hypergeom
 
 from aelib.study.plan import MEDIAN
 from aelib.study.result import Search
@@ -24,11 +24,7 @@ def best_of(values: np.ndarray, level: float = 0.1) -> np.ndarray:
     """
     ordered, count = np.sort(values), len(values)
     draws, rank = np.arange(1, count + 1)[:, None], np.arange(1, count + 1)[None]
-    left = count - rank  # that are larger
-    with np.errstate(invalid="ignore"):
-        # Of n draws none is among the `rank` lowest: C(left, n) of C(count, n).
-        logs = gammaln(left + 1) - gammaln(left - draws + 1) - gammaln(count + 1) + gammaln(count - draws + 1)
-    among = 1 - np.where(left >= draws, np.exp(np.where(left >= draws, logs, 0)), 0)
+    among = hypergeom.sf(0, count, rank, draws)  # that one of n draws is among the `rank` lowest
     quantiles = np.array([level / 2, 0.5, 1 - level / 2])
     return ordered[(among[:, None] >= quantiles[:, None] - 1e-12).argmax(2)]
 
