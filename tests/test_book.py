@@ -18,7 +18,7 @@ from faults import tried
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from processes import PATIENCE
 
-from aelib import book, code_version, figures, profiles, provenance, runs, tables, verify, words
+from aelib import book, code_version, evidence, figures, profiles, provenance, runs, tables, verify, words
 from aelib.book import chapter, costs, driver, pages
 from aelib.book.check import check
 from aelib.errors import AelibError
@@ -406,6 +406,16 @@ def test_chapters_are_thin_and_stored_without_outputs(path):
             assert cell.metadata["mystnb"]["image"]["alt"]
             assert cell.metadata["mystnb"]["image"]["classes"] == "dark-light"
             assert cell.metadata["mystnb"]["figure"]["name"].startswith(("fig-r", "fig-x-"))
+
+
+def test_no_chapter_is_content_with_a_summary_of_what_another_asks_for_whole():
+    """Which of them it found would depend on which chapter came first; so would what the pages are made of."""
+    whole = [(name, {*parameters}) for name, parameters in evidence.KINDS.values()]
+    for path in CHAPTERS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            for name, options in re.findall(r'obtain\(\s*"(\w+)",([^()]*summary=True[^()]*)\)', cell.source):
+                asked = {*re.findall(r"(\w+)=", options)} - {"profile", "seed", "summary"}
+                assert (name, asked) not in whole, cell.source
 
 
 @pytest.mark.parametrize(
