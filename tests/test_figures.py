@@ -129,7 +129,7 @@ def test_a_figure_gives_its_runs_its_numbers_and_itself_twice():
 
 def test_thumbnails_do_not_cover_each_other():
     points = np.random.default_rng(0).normal(size=(2000, 2))
-    chosen = figures._spread(points, distance=0.11)
+    chosen = figures.codes._spread(points, distance=0.11)
     assert 20 < len(chosen) < 100
     low, high = np.percentile(points, [1, 99], axis=0)
     places = (points[chosen] - low) / (high - low)

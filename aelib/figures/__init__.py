@@ -1,0 +1,55 @@
+"""Arrays and histories → matplotlib figures, in one visual language; nothing here trains, loads or shows."""
+
+from aelib.figures.codes import class_map, class_maps, pca_axes
+from aelib.figures.drawing import COLOURS, DPI, REPORT, STYLE, WIDTH, Drawing, Stored, classes_of, colours
+from aelib.figures.images import architecture, epochs_shown, generated, image_grid, reconstructions, rows_of_images
+from aelib.figures.numbers import CostPanel, Reproduced, growth, reproductions
+from aelib.figures.search import (
+    best_of,
+    importances,
+    latent_scatter,
+    pareto_front,
+    pareto_fronts,
+    study_contour,
+    study_history,
+    usual,
+)
+from aelib.figures.trainings import confusion_difference, confusion_matrix, finder_curve, loss_histories, loss_history
+
+__all__ = [
+    "COLOURS",
+    "DPI",
+    "REPORT",
+    "STYLE",
+    "WIDTH",
+    "CostPanel",
+    "Drawing",
+    "Reproduced",
+    "Stored",
+    "architecture",
+    "best_of",
+    "class_map",
+    "class_maps",
+    "classes_of",
+    "colours",
+    "confusion_difference",
+    "confusion_matrix",
+    "epochs_shown",
+    "finder_curve",
+    "generated",
+    "growth",
+    "image_grid",
+    "importances",
+    "latent_scatter",
+    "loss_histories",
+    "loss_history",
+    "pareto_front",
+    "pareto_fronts",
+    "pca_axes",
+    "reconstructions",
+    "reproductions",
+    "rows_of_images",
+    "study_contour",
+    "study_history",
+    "usual",
+]
