@@ -2,64 +2,29 @@
 
 import gzip
 import re
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from torch import nn
-from torch.nn import functional as F
 
 from aelib import book, cli, evaluate, evidence, experiments, figures, index, runs, sweeps, tables, verify
 from aelib.data import SplitConfig, own
 from aelib.errors import AelibError
-from aelib.experiments import AutoencoderExperiment, Experiment
 from aelib.experiments.registry import split_of
-from aelib.hyperparameters import TrainingConfig
-from aelib.models import AutoencoderConfig, Model, SymmetricAutoencoder, VariationalAutoencoder
-from aelib.models.variational import kl_to_standard_normal
-
-TINY = {"channels": (4, 4, 8), "linear_units": 16, "latent_dim": 4}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegularisedConfig(AutoencoderConfig):
-    code_penalty: float = 0.1
-    decoder_penalty: float = 0.01
-
-
-class Regularised(SymmetricAutoencoder):
-    """After Ghosh et al. (2020): a penalty on the code, and an L2 penalty on the decoder alone."""
-
-    def losses(self, images, labels):
-        codes = self.encode(images)
-        error = F.mse_loss(self.decode(codes), images, reduction="none").flatten(1).mean(1)
-        size = codes.square().sum(1) / 2
-        return {"loss": error + self.config.code_penalty * size, "reconstruction": error, "size": size}
-
-    def parameter_groups(self, weight_decay):
-        decoder = [each for each in self.decoder.parameters() if each.requires_grad]
-        mine = {id(each) for each in decoder}
-        others = [each for each in self.parameters() if each.requires_grad and id(each) not in mine]
-        return [
-            {"params": others, "weight_decay": weight_decay},
-            {"params": decoder, "weight_decay": self.config.decoder_penalty},
-        ]
+from aelib.models import SymmetricAutoencoder
 
 
 @pytest.fixture
-def fifth(all_tiny, monkeypatch, tmp_path):
+def folder(all_tiny, monkeypatch, tmp_path):
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
-    entry = AutoencoderExperiment(model_class=Regularised, model=RegularisedConfig(**TINY))
-    monkeypatch.setitem(experiments.EXPERIMENTS, "regularised", entry)
 
 
-def test_a_fifth_autoencoder_is_a_file_and_an_entry(fifth, tmp_path, capsys):
-    command = ["train", "regularised", "--profile", "smoke", "--set", "decoder_penalty=0.0,0.5"]
+def test_a_fifth_autoencoder_is_a_file_and_an_entry(folder, tmp_path, capsys):
+    command = ["train", "regularised", "--profile", "smoke", "--set", "weight_decay=0.0,0.5"]
     assert cli.main(command) == 0
-    free, held = (experiments.obtain("regularised", profile="smoke", decoder_penalty=value) for value in (0.0, 0.5))
+    free, held = (experiments.obtain("regularised", profile="smoke", weight_decay=value) for value in (0.0, 0.5))
 
     def norm(run, part):
         return sum(float(each.float().square().sum()) for name, each in run.weights.items() if name.startswith(part))
@@ -75,81 +40,30 @@ def test_a_fifth_autoencoder_is_a_file_and_an_entry(fifth, tmp_path, capsys):
     assert [faults for _, _, faults in verify.verify_runs(tmp_path / "smoke")] == [[], []]
 
 
-class OnCodes(Model):
-    """A second stage (Dai and Wipf 2019), as small as can be: a variational autoencoder of codes."""
-
-    worth_compiling = False
-
-    def __init__(self, config):
-        super().__init__()
-        self.config = config
-        self.encoder, self.decoder = nn.Linear(config.codes, 4), nn.Linear(2, config.codes)
-
-    @property
-    def input_shape(self):
-        return (self.config.codes,)
-
-    def forward(self, codes):
-        return self.decoder(self.encoder(codes)[:, :2])
-
-    def losses(self, codes, labels):
-        mean, log_variance = self.encoder(codes).chunk(2, 1)
-        made = self.decoder(mean + (log_variance / 2).exp() * torch.randn_like(mean) if self.training else mean)
-        return {"loss": (made - codes).square().mean(1) + kl_to_standard_normal(mean, log_variance) / 784}
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnCodesConfig:
-    codes: int = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondStage(Experiment):
-    model: OnCodesConfig = field(default_factory=OnCodesConfig)
-
-    def standing_on(self, source):
-        return replace(self, model=OnCodesConfig(codes=source.model.latent_dim))
-
-    @torch.no_grad()
-    def prepare(self, model, garments, source):
-        assert isinstance(source, SymmetricAutoencoder)
-        train, test = (
-            torch.cat([source.encode(part.float() / 255) for part in images.split(500)])
-            for images in (garments.train_images, garments.test_images)
-        )
-        return replace(garments, train_images=train, test_images=test)
-
-
-@pytest.fixture
-def second(all_tiny, monkeypatch, tmp_path):
-    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
-    training = TrainingConfig(optimizer="adam", learning_rate=0.01)
-    entry = SecondStage(model_class=OnCodes, training=training, source="convolutional")
-    monkeypatch.setitem(experiments.EXPERIMENTS, "second", entry)
-
-
-def test_a_model_of_another_ones_codes_is_an_entry(second, tmp_path):
-    run = experiments.obtain("second", profile="smoke")
-    assert run.config["model"] == {"codes": 4}
+def test_a_model_of_another_ones_codes_is_an_entry(folder, tmp_path):
+    run = experiments.obtain("second_stage", profile="smoke")
+    assert run.config["model"] == {"latent_dim": 4, "units": 256}
     source = experiments.source_of(run.path, run.config)
     assert source is not None
-    assert source.config["experiment"] == "convolutional"
-    assert experiments.find("second", profile="smoke").path == run.path
-    other = experiments.obtain("second", profile="smoke", source={"experiment": "variational", "latent_dim": 6})
-    assert other.config["model"] == {"codes": 6}
-    assert isinstance(experiments.load_model(experiments.source_of(other.path, other.config)), VariationalAutoencoder)
-    assert other.provenance["differs"]["source"] == {"experiment": "variational", "latent_dim": 6}
-    assert experiments.command(other.path).startswith("aelib train second --set ")
+    assert source.config["experiment"] == "variational"
+    assert experiments.find("second_stage", profile="smoke").path == run.path
+    other = experiments.obtain("second_stage", profile="smoke", source={"experiment": "convolutional", "latent_dim": 6})
+    assert other.config["model"]["latent_dim"] == 6
+    assert type(experiments.load_model(experiments.source_of(other.path, other.config))) is SymmetricAutoencoder
+    assert other.provenance["differs"]["source"] == {"experiment": "convolutional", "latent_dim": 6}
+    assert experiments.command(other.path).startswith("aelib train second_stage --set ")
     assert [faults for _, _, faults in verify.verify_runs(tmp_path / "smoke")] == [[]] * 4
-    assert evidence.multiplications(run) == 2 * (4 * 4 + 2 * 4), "of what it takes, which is no image"
+    assert evidence.multiplications(run) == 2 * (3 * 4 * 256 + 4 * 256 * 2) + 2 * 2 * 256 * 256, (
+        "of what it takes, which is no image"
+    )
 
 
-def test_the_source_of_a_run_is_part_of_a_sweep(second, tmp_path):
-    rows = sweeps.sweep("second", profile="smoke", **{"source.latent_dim": [3, 5], "source": "variational"})
-    assert [runs.load(row.path).config["model"]["codes"] for row in rows] == [3, 5]
+def test_the_source_of_a_run_is_part_of_a_sweep(folder, tmp_path):
+    rows = sweeps.sweep("second_stage", profile="smoke", **{"source.latent_dim": [3, 5], "source": "convolutional"})
+    assert [runs.load(row.path).config["model"]["latent_dim"] for row in rows] == [3, 5]
     assert [row.parameters for row in rows] == [{"source.latent_dim": 3}, {"source.latent_dim": 5}]
-    assert cli.main(["train", "second", "--profile", "smoke", "--set", "source.latent_dim=3"]) == 0
-    assert len(list((tmp_path / "smoke").glob("second-*"))) == 3
+    assert cli.main(["train", "second_stage", "--profile", "smoke", "--set", "source.latent_dim=3"]) == 0
+    assert len(list((tmp_path / "smoke").glob("second_stage-*"))) == 3
 
 
 def test_the_classes_are_for_the_images_to_say(tmp_path):
@@ -179,6 +93,7 @@ def test_the_head_stands_on_any_encoder(all_tiny, tmp_path):
         ("convolutional", "variational", "convolutional starts from no other run: leave out source"),
         ("transfer", "variatonal", "experiment must be one of .*did you mean 'variational'"),
         ("transfer", {"latnt_dim": 3}, "parameter must be one of .*did you mean 'latent_dim'"),
+        ("second_stage", "cnn", "a second stage stands on an autoencoder, which BaselineCNN is not"),
         ("transfer", "cnn", "a classifier stands on an autoencoder's encoder, which BaselineCNN lacks"),
         ("transfer", 3, "source must be the name of an experiment, or a mapping with parameters of it, not 3"),
         ("transfer", 0, "source must be the name of an experiment"),
@@ -346,8 +261,8 @@ def test_a_folder_of_pictures_is_what_it_seems(digits, tmp_path):
         own.load(tmp_path)
 
 
-def test_what_another_run_stands_on_is_not_deleted(second, tmp_path, capsys):
-    run = experiments.obtain("second", profile="smoke")
+def test_what_another_run_stands_on_is_not_deleted(folder, tmp_path, capsys):
+    run = experiments.obtain("second_stage", profile="smoke")
     source = experiments.source_of(run.path, run.config)
     with pytest.raises(AelibError, match=f"{run.path.name} stands on {source.path.name}: delete both, or neither"):
         index.remove(tmp_path / "smoke", [source.path.name])

@@ -13,6 +13,10 @@ from aelib.models import (
     BaselineCNN,
     DenoisingAutoencoder,
     DenoisingConfig,
+    RegularisedAutoencoder,
+    RegularisedConfig,
+    SecondStage,
+    SecondStageConfig,
     SymmetricAutoencoder,
     TransferClassifier,
     VariationalAutoencoder,
@@ -66,6 +70,7 @@ def test_every_parameter_has_a_gradient(model, batch):
         ("transfer", 412_426),
         ("cnn", 2_511_082),
         ("cnn_augmented", 2_511_082),
+        ("regularised", 892_767),
     ],
 )
 def test_the_model_is_as_large_as_the_reports(name, count):
@@ -166,6 +171,65 @@ def test_the_variational_loss_is_that_of_the_paper(beta, garments):
     total = (model(images) - images).square().sum((1, 2, 3)) + beta * terms["kl"]
     torch.testing.assert_close(terms["loss"], total / 784)
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + beta * 30 / 784 * terms["kl"] / 30)
+
+
+def test_a_learned_variance_is_the_one_that_makes_the_images_likeliest(garments):
+    """The gradient is that of D/2 log σ² + the divergence, with σ² the error of the batch, but for the scale."""
+    images, labels = garments
+    model = VariationalAutoencoder(VariationalConfig(beta=None, dropout=0.0)).train()
+    for _ in range(200):  # until the running mean is that of this batch
+        torch.manual_seed(0)
+        terms = model.losses(images, labels)
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    found = torch.autograd.grad(terms["loss"].mean(), parameters, retain_graph=True)
+    error = terms["reconstruction"].mean()
+    expected = torch.autograd.grad(784 / 2 * error.log() + terms["kl"].mean(), parameters)
+    scale = 2 * error.item() / 784
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, scale * other, rtol=1e-3, atol=1e-7)
+    terms = model.eval().losses(images, labels)
+    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 2 * error.detach() * terms["kl"] / 784)
+
+
+def test_the_regularised_one_holds_back_codes_and_the_decoders_weights(garments):
+    model = RegularisedAutoencoder(RegularisedConfig(beta=3.0)).eval()
+    images, labels = garments
+    codes, terms = model.encode(images), model.losses(images, labels)
+    total = (model(images) - images).square().sum((1, 2, 3)) + 3 / 2 * codes.square().sum(1)
+    torch.testing.assert_close(terms["loss"], total / 784)
+    free, held = model.parameter_groups(0.5)
+    assert (free["weight_decay"], held["weight_decay"]) == (0.0, 0.5)
+    named = {id(each): name for name, each in model.named_parameters()}
+    assert {named[id(each)] for each in held["params"]} == {
+        name for name, each in model.decoder.named_parameters("decoder") if name.endswith("weight")
+    }
+    trained = {name for name, each in model.named_parameters() if each.requires_grad}
+    assert {named[id(each)] for group in (free, held) for each in group["params"]} == trained
+
+
+def test_a_second_stage_draws_codes_as_they_are_distributed():
+    """On a parabola, where no Gaussian is."""
+    generator = torch.Generator().manual_seed(0)
+    across = torch.randn(4096, generator=generator)
+    codes = torch.stack([across, across.square() + 0.1 * torch.randn(4096, generator=generator)], 1)
+    torch.manual_seed(0)
+    model = SecondStage(SecondStageConfig(latent_dim=2, units=64)).train()
+    model.standardise(codes)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for step in range(500):
+        part = codes[step * 256 % 4096 :][:256]
+        optimizer.zero_grad()
+        model.losses(part, part)["loss"].mean().backward()
+        optimizer.step()
+
+    def apart(drawn):
+        return (drawn[:, 1] - drawn[:, 0].square()).abs().median()
+
+    drawn = model.eval().prior(2000, torch.Generator().manual_seed(1))
+    assert apart(drawn) < 0.3
+    assert drawn.std(0).min() > 0.7
+    gaussian = torch.randn(2000, 2, generator=generator) @ torch.linalg.cholesky(codes.T.cov()).T + codes.mean(0)
+    assert apart(gaussian) > 0.9, "which a Gaussian is not"
 
 
 def test_codes_are_drawn_in_training_only(garments):

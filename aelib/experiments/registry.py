@@ -21,6 +21,10 @@ from aelib.models import (
     DenoisingAutoencoder,
     DenoisingConfig,
     Model,
+    RegularisedAutoencoder,
+    RegularisedConfig,
+    SecondStage,
+    SecondStageConfig,
     SymmetricAutoencoder,
     TransferClassifier,
     TransferConfig,
@@ -163,6 +167,31 @@ class TransferExperiment(ClassifierExperiment):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SecondStageExperiment(Experiment):
+    """The training of a second stage on the codes of the autoencoder that `source` has trained."""
+
+    def standing_on(self, source: Experiment) -> Experiment:
+        """A second stage for as many numbers as the codes of `source` have."""
+        encoder = source.model
+        if not isinstance(encoder, AutoencoderConfig):
+            raise AelibError(f"a second stage stands on an autoencoder, which {source.model_class.__name__} is not")
+        return replace(self, model=replace(self.model, latent_dim=encoder.latent_dim))
+
+    @torch.no_grad()
+    def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:
+        """Draw a code of each image, once, as the decoder of `source` met them in training."""
+        assert isinstance(model, SecondStage)
+        assert isinstance(source, SymmetricAutoencoder)
+        generator = torch.Generator().manual_seed(0)
+        train, test = (
+            torch.cat([source.draw(part.float() / 255, generator) for part in images.split(500)])
+            for images in (garments.train_images, garments.test_images)
+        )
+        model.standardise(train)
+        return replace(garments, train_images=train, test_images=test)
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "convolutional": AutoencoderExperiment(model_class=SymmetricAutoencoder, model=AutoencoderConfig()),
     "denoising": AutoencoderExperiment(
@@ -179,7 +208,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         source="convolutional",
     ),
 }
-"""What there is to train, by name: `convolutional`, `denoising`, `variational`, `transfer`, `cnn`, `cnn_augmented`."""
+"""What there is to train, by name: `convolutional`, `denoising`, `variational`, `transfer`, `cnn`, `cnn_augmented`, and
+beyond the report `regularised`, `second_stage`."""
 for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
     # The split and the values of Table 3.
     EXPERIMENTS[_name] = ClassifierExperiment(
@@ -190,6 +220,15 @@ for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
         ),
         validation_share=1 / 6,
     )
+EXPERIMENTS["regularised"] = AutoencoderExperiment(
+    model_class=RegularisedAutoencoder, model=RegularisedConfig(), training=TrainingConfig(weight_decay=1e-5)
+)
+EXPERIMENTS["second_stage"] = SecondStageExperiment(
+    model_class=SecondStage,
+    model=SecondStageConfig(),
+    training=TrainingConfig(optimizer="adam", learning_rate=1e-3, weight_decay=0.0, max_epochs=100, min_delta=1e-3),
+    source="variational",
+)
 
 
 def find_experiment(name: str, config: str = "report") -> Experiment:

@@ -1,9 +1,11 @@
-"""The models of the report."""
+"""The models of the report, and two that go beyond it."""
 
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.base import Model
 from aelib.models.classifier import BaselineCNN, BaselineConfig, TransferClassifier, TransferConfig, features_of
 from aelib.models.denoising import DenoisingAutoencoder, DenoisingConfig
+from aelib.models.regularised import RegularisedAutoencoder, RegularisedConfig
+from aelib.models.second_stage import SecondStage, SecondStageConfig
 from aelib.models.variational import VariationalAutoencoder, VariationalConfig
 
 __all__ = [
@@ -13,6 +15,10 @@ __all__ = [
     "DenoisingAutoencoder",
     "DenoisingConfig",
     "Model",
+    "RegularisedAutoencoder",
+    "RegularisedConfig",
+    "SecondStage",
+    "SecondStageConfig",
     "SymmetricAutoencoder",
     "TransferClassifier",
     "TransferConfig",

@@ -16,15 +16,18 @@ class VariationalConfig(AutoencoderConfig):
     """Shape of the autoencoder, and the weight of the divergence.
 
     Attributes:
-        beta: multiplies the KL divergence, at least 0; 2 is the Gaussian decoder of unit variance.
+        beta: multiplies the KL divergence, at least 0: twice the variance of the Gaussian decoder, so that 2 is unit
+            variance; or None to have that variance learned.
     """
 
-    beta: float = 2.0
+    beta: float | None = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.beta is None:
+            return
         if not is_number(self.beta) or not 0 <= self.beta < float("inf"):
-            raise AelibError(f"beta must be a number of at least 0, not {self.beta!r}")
+            raise AelibError(f"beta must be a number of at least 0, or None to have it learned, not {self.beta!r}")
         object.__setattr__(self, "beta", float(self.beta))  # 2 and 2.0 are one configuration
 
 
@@ -37,6 +40,25 @@ class VariationalAutoencoder(SymmetricAutoencoder):
     def __init__(self, config: VariationalConfig | None = None) -> None:
         super().__init__(config)
         self.log_variance = nn.Linear(self.config.linear_units, self.config.latent_dim)
+        if self.config.beta is None:
+            self.register_buffer("error", torch.tensor(0.1))  # about the variance of pixels
+
+    def weight(self, reconstruction: Tensor) -> Tensor | float:
+        """β; where it is learned (Rybkin et al. 2021) 2 σ², with the variance σ² that makes the images likeliest.
+
+        That is the mean squared error of a pixel, here a running mean of it over some ten batches of training: the
+        gradient is then that of the logarithm of the error, and of the divergence beside it, but for the scale.
+
+        Args:
+            reconstruction: the squared errors of a batch, (B,).
+        """
+        if self.config.beta is not None:
+            return self.config.beta
+        error = self.get_buffer("error")
+        if self.training:
+            with torch.no_grad():
+                error.lerp_(reconstruction.mean(), 0.1)
+        return 2 * error.clone()  # the next batch changes it
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the code: images, (B, 1, 28, 28) in [0, 1] → two (B, latent_dim)."""
@@ -67,7 +89,7 @@ class VariationalAutoencoder(SymmetricAutoencoder):
             codes = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         reconstruction = squared_error(self.decode(codes), images)
         kl = kl_to_standard_normal(mean, log_variance)
-        loss = reconstruction + self.config.beta * kl / images[0].numel()
+        loss = reconstruction + self.weight(reconstruction) * kl / images[0].numel()
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
 
