@@ -13,7 +13,11 @@ RESULTS = Path(__file__).parent / "results"
 def published() -> list[Path]:
     """The folders of the study and of the runs of seed 0 that keep their weights: 26 MB."""
     configs = {path.parent: json.loads(path.read_text()) for path in RESULTS.glob("report/[!.]*/config.json")}
-    return sorted(path for path, config in configs.items() if config["seed"] == 0 and not config.get("summary"))
+    return sorted(
+        path
+        for path, config in configs.items()
+        if config["seed"] == 0 and not config.get("summary") and not (path / "weights-left-out").exists()
+    )
 
 
 class WithRuns(build_py):

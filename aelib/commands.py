@@ -163,9 +163,10 @@ def do_runs(options: argparse.Namespace) -> None:
 
     known("profile", options.profile, ("report", "quick", "smoke"))  # aelib.profiles would import PyTorch
     folder = runs.results_folder() / options.profile
-    if options.remove:
-        for name in index.remove(folder, options.remove, published=options.published):
-            print(f"{name} is deleted")
+    if names := options.remove or options.remove_weights:
+        alone = not options.remove
+        for name in index.remove(folder, names, published=options.published, weights_alone=alone):
+            print(f"{name} {'has no weights any more' if alone else 'is deleted'}")
     elif options.compare:
         for name, one, other in index.compare(folder, *options.compare):
             print(f"{name}: {one} | {other}")
@@ -178,7 +179,13 @@ def do_runs(options: argparse.Namespace) -> None:
                 *_differences(entry.seed, entry.differs),
                 *metrics,
                 f"{entry.bytes / 1e6:.1f} MB",
-                *(["summary"] if entry.summary else []),
+                *(
+                    ["summary"]
+                    if entry.summary
+                    else []
+                    if entry.weights or entry.experiment == "study"
+                    else ["without weights"]
+                ),
             ]
             print(f"{entry.name:<24} {', '.join(said)}{f' ({entry.doubt})' if entry.doubt else ''}")
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class Entry:
         differs: the parameters that are not that experiment's defaults, and what they are.
         seed: of the run.
         metrics: by name; of a study none.
-        summary: whether it keeps no weights.
+        summary: whether it has kept no weights from the start.
+        weights: whether they are there.
         doubt: why it may not be what today's code makes, in words; empty where it is.
         bytes: that it takes up, its evaluations included.
         finished: when, in ISO 8601.
@@ -45,6 +46,7 @@ class Entry:
     seed: int | None
     metrics: dict[str, float]
     summary: bool
+    weights: bool
     doubt: str
     bytes: int
     finished: str
@@ -68,6 +70,7 @@ def entries(folder: Path) -> list[Entry]:
             config.get("seed"),
             metrics,
             bool(config.get("summary")),
+            _has_weights(path, config),
             doubts[path],
             sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
             provenance.get("finished", ""),
@@ -107,7 +110,7 @@ def seeds_of(run: Run) -> list[Run]:
     alike = {run.config["seed"]: run.path}
     for path in sorted(
         (each for each in about if about[each][0].get("seed") in SEEDS),
-        key=lambda path: (bool(about[path][0].get("summary")), path.name),
+        key=lambda path: (not _has_weights(path, about[path][0]), path.name),
     ):
         if what(path) == what(run.path):
             alike.setdefault(about[path][0]["seed"], path)
@@ -190,20 +193,26 @@ def _facts(path: Path) -> dict[str, Any]:
     return flat
 
 
-def remove(folder: Path, names: Iterable[str], *, published: bool = False) -> list[str]:
+def _has_weights(path: Path, config: Mapping[str, Any]) -> bool:
+    return not config.get("summary") and "experiment" in config and not runs.has_left_out_weights(path)
+
+
+def remove(folder: Path, names: Iterable[str], *, published: bool = False, weights_alone: bool = False) -> list[str]:
     """Delete runs in `folder`; returns their names.
 
     Args:
+        weights_alone: leave the runs there, without their weights: what metrics have found of them stays.
         published: also those that are in the project's git.
 
     Raises:
-        AelibError: one is not there, is published and that was not said, or is stood on; then none is deleted.
+        AelibError: one is not there, has no weights to delete, is published and that was not said, or is stood on;
+            then none is deleted.
     """
     chosen = [*dict.fromkeys(_named(folder, name) for name in names)]
     kept = [name for name in chosen if _tracked(folder / name)]
     if kept and not published:
         raise AelibError(f"{', '.join(kept)}: published, in git; to delete such a run say --published")
-    digests = {runs.checksum(folder / name, "weights.safetensors"): name for name in chosen}
+    digests = {runs.digest_of_weights(folder / name): name for name in chosen}
     for path in sorted(each.parent for each in folder.glob("[!.]*/config.json")):
         if path.name in chosen:
             continue
@@ -213,8 +222,15 @@ def remove(folder: Path, names: Iterable[str], *, published: bool = False) -> li
             stands_on = {each for each in config.values() if isinstance(each, str)} & digests.keys()
         if stands_on:
             raise AelibError(f"{path.name} stands on {digests[stands_on.pop()]}: delete both, or neither")
+    if weights_alone:
+        for name in chosen:
+            if not _has_weights(folder / name, runs.about(folder / name)[0]):
+                raise AelibError(f"{name} has no weights")
     for name in chosen:
-        shutil.rmtree(folder / name)
+        if weights_alone:
+            runs.leave_out_weights(folder / name)
+        else:
+            shutil.rmtree(folder / name)
     return chosen
 
 

@@ -8,6 +8,8 @@
 - `provenance.json`: commit, versions, hardware, time;
 - `SHA256SUMS`: a checksum of each, as `sha256sum --check` reads it;
 - `evaluations/`: what metrics have found of it since (`aelib.evaluate`).
+
+The weights may have been left out since, to save room (`leave_out_weights`): then their checksum still stands for them.
 """
 
 from __future__ import annotations
@@ -40,7 +42,11 @@ PUBLISHED = Path(__file__).parent / "published"
 """Where an installed copy of aelib has the runs of the report that come with it; a checkout has them in `results/`."""
 
 CHECKSUMS = "SHA256SUMS"
-FILES = ("config.json", "weights.safetensors", "history.csv", "metrics.json", "arrays.safetensors", "provenance.json")
+WEIGHTS = "weights.safetensors"
+FILES = ("config.json", WEIGHTS, "history.csv", "metrics.json", "arrays.safetensors", "provenance.json")
+
+LEFT_OUT = "weights-left-out"
+"""An empty file in the place of weights that were left out on purpose."""
 
 PATHS = "text/x-aelib-runs"
 """Media type of the paths, a line each, of the runs that a figure is drawn from."""
@@ -85,7 +91,7 @@ class Contents:
 
     Attributes:
         config: all that decides the result, as JSON values.
-        weights: the model's state dict.
+        weights: the model's state dict; empty of a summary, and where they have been left out.
         history: one dict an epoch, all with the same keys.
         metrics: numbers by name.
         arrays: tensors by name.
@@ -198,7 +204,7 @@ def load(path: str | Path) -> Run:
         raise damaged(path, "config.json belongs to another run")
     return Run(
         config=config,
-        weights=_tensors(path, "weights.safetensors", content),
+        weights={} if has_left_out_weights(path) else _tensors(path, WEIGHTS, content),
         history=_from_csv(content["history.csv"].decode()),
         metrics=json.loads(content["metrics.json"]),
         arrays=_tensors(path, "arrays.safetensors", content),
@@ -222,6 +228,9 @@ def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
     checksums = _read_checksums(path)
     content = {}
     for name in names:
+        if name == WEIGHTS and has_left_out_weights(path):
+            content[name] = b""
+            continue
         try:
             content[name] = (path / name).read_bytes()
         except FileNotFoundError:
@@ -253,15 +262,38 @@ def _tensors(path: Path, name: str, content: dict[str, bytes]) -> dict[str, Tens
         raise damaged(path, f"{name} is not a safetensors file") from error
 
 
-def checksum(path: Path, file: str = CHECKSUMS) -> str | None:
-    """SHA-256, in hexadecimal, of a file of the run at `path`; None where there is none.
-
-    By default what `Run.checksum` would be, without reading the run.
-    """
+def checksum(path: Path) -> str | None:
+    """What `Run.checksum` of the run at `path` would be, without reading the run; None where there is none."""
     try:
-        return hashlib.sha256((path / file).read_bytes()).hexdigest()
+        return hashlib.sha256((path / CHECKSUMS).read_bytes()).hexdigest()
     except FileNotFoundError:
         return None
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, of the file that would keep `weights`."""
+    import safetensors.torch
+
+    return hashlib.sha256(safetensors.torch.save(dict(weights))).hexdigest()
+
+
+def digest_of_weights(path: Path) -> str | None:
+    """SHA-256, in hexadecimal, of the weights of the run at `path` as it was written; None where nothing says it."""
+    try:
+        return _read_checksums(path).get(WEIGHTS)
+    except AelibError:
+        return None
+
+
+def has_left_out_weights(path: Path) -> bool:
+    """Whether the run at `path` has been left without its weights."""
+    return (path / LEFT_OUT).exists()
+
+
+def leave_out_weights(path: Path) -> None:
+    """Delete the weights of the run at `path`, which stays what it is but for them."""
+    (path / LEFT_OUT).touch()
+    (path / WEIGHTS).unlink(missing_ok=True)
 
 
 def damaged(path: Path, what: str) -> AelibError:
@@ -302,7 +334,7 @@ def _encoded(contents: Contents) -> dict[str, bytes]:
 
     return {
         "config.json": to_json(contents.config),
-        "weights.safetensors": safetensors.torch.save(contents.weights),
+        WEIGHTS: safetensors.torch.save(contents.weights),
         "history.csv": _to_csv(contents.history).encode(),
         "metrics.json": to_json(contents.metrics),
         "arrays.safetensors": safetensors.torch.save(contents.arrays),

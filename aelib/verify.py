@@ -151,7 +151,7 @@ def _verify(path: Path) -> tuple[str, list[str], bool]:
             runs.read(path, study.FILES)
         else:
             run = runs.load(path)
-            against = "its history" if run.config.get("summary") else "its weights"
+            against = "its weights" if run.weights else "its history"
             faults += [*_faults(run), *evaluate.faults(run)]
         why = experiments.doubt(path)
         if why == code_version.STALE:
@@ -184,7 +184,7 @@ def _faults(run: Run) -> Iterator[str]:
         if name.startswith("validation_"):
             where = f"{name} of the best epoch"
             yield from _compare("history.csv", where, best[name], stored, HALF if halved else TOLERANCE)
-    if run.config.get("summary"):
+    if not run.weights:
         return
     metrics, arrays = experiments.measure_again(run)
     for name, found in metrics.items():
@@ -227,7 +227,7 @@ def verify_retrained(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, 
         against, faults = "its training, made again: other bits, within the spread", list[str]()
         with _kept_apart(faults):
             run = runs.load(path)
-            if run.config.get("summary") and path.name not in names:
+            if not run.weights and path.name not in names:
                 continue
             with tempfile.TemporaryDirectory(prefix="aelib-verify-") as workspace:
                 again = experiments.train_again(run, Path(workspace))
@@ -245,7 +245,11 @@ def verify_retrained(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, 
 
 def _same_bits(run: Run, again: Contents) -> bool:
     """Whether two trainings went the same way and ended alike; in float16 where one was kept so."""
-    if run.history != again.history or run.weights.keys() != again.weights.keys():
+    if run.history != again.history:
+        return False
+    if not run.weights:
+        return "summary" in run.config or runs.weights_digest(again.weights) == runs.digest_of_weights(run.path)
+    if run.weights.keys() != again.weights.keys():
         return False
     return all(
         torch.equal(kept, made) or (made.dtype == torch.float16 and torch.equal(kept.half(), made))

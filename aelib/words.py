@@ -148,6 +148,8 @@ def words(text: str, book: Book, *, here: str = "", glued: Mapping[str, str] = M
             return title or f"*{book.titles.get(target, target)}*"
         if kind == "download":
             return title or target
+        if kind.startswith("py:"):
+            return f"`{target.rpartition('.')[2] if target.startswith('~') else target}`"
         if kind in ("cite:p", "cite:t"):
             cited = [book.cited.get(key.strip(), key.strip()) for key in content.split(",")]
             return f"({'; '.join(cited)})" if kind == "cite:p" else " and ".join(cited)

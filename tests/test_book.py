@@ -1,6 +1,7 @@
 """The book driver on a small book of its own, and the checks on the HTML."""
 
 import base64
+import importlib
 import json
 import os
 import re
@@ -416,6 +417,16 @@ def test_no_chapter_is_content_with_a_summary_of_what_another_asks_for_whole():
             for name, options in re.findall(r'obtain\(\s*"(\w+)",([^()]*summary=True[^()]*)\)', cell.source):
                 asked = {*re.findall(r"(\w+)=", options)} - {"profile", "seed", "summary"}
                 assert (name, asked) not in whole, cell.source
+
+
+def test_what_chapters_name_of_the_library_is_on_its_page():
+    listed = (ROOT / "book/api.md").read_text()
+    named = {name for path in CHAPTERS for name in re.findall(r"\{py:\w+\}`~(aelib[\w.]+)`", path.read_text())}
+    assert len(named) > 6
+    for name in named:
+        module, _, item = name.rpartition(".")
+        assert getattr(importlib.import_module(module), item).__doc__
+        assert re.search(rf"{name}\b|{module}\n +:members:.*\b{item}\b", listed), name
 
 
 @pytest.mark.parametrize(

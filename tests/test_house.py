@@ -10,6 +10,7 @@ from collections import Counter
 from importlib.metadata import requires, version
 from pathlib import Path
 
+import pybtex.database
 import pytest
 import yaml
 from conftest import ROOT
@@ -197,3 +198,13 @@ def test_the_package_has_a_face():
 def test_no_module_is_too_long_to_read_at_once():
     long = {path.name for path in (ROOT / "aelib").rglob("*.py") if len(path.read_text().splitlines()) > 350}
     assert not long
+
+
+def test_the_report_is_cited_alike_wherever_it_is_cited():
+    (cited,) = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+    entry = pybtex.database.parse_file(str(ROOT / "book/references.bib")).entries["guadagnini2022"]
+    (author,) = cited["authors"]
+    assert (author["family-names"], author["given-names"]) == tuple(
+        " ".join(part) for part in (entry.persons["author"][0].last_names, entry.persons["author"][0].first_names)
+    )
+    assert (cited["title"], str(cited["year"])) == (entry.fields["title"], entry.fields["year"])

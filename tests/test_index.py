@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from aelib import cli, code_version, experiments, index, profiles, runs
+from aelib import cli, code_version, evaluate, experiments, index, profiles, runs, verify
 from aelib.errors import AelibError
 
 
@@ -115,6 +115,42 @@ def test_published_runs_are_deleted_only_when_that_is_said(folder, capsys):
     shutil.rmtree(folder)
     assert cli.main(["runs", "--profile", "smoke", "--remove", mine]) == 1
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_a_run_without_its_weights_keeps_what_was_found_of_it(folder, capsys):
+    name = next(folder.glob("variational-*")).name
+    with pytest.raises(AelibError, match="has no weights"):
+        index.remove(folder, [next(folder.glob("convolutional-*")).name], weights_alone=True)
+    before = runs.load(folder / name)
+    kept = evaluate.evaluate(before, "regularity")
+    assert cli.main(["runs", "--profile", "smoke", "--remove-weights", name]) == 0
+    assert not (folder / name / "weights.safetensors").exists()
+    run = runs.load(folder / name)
+    assert (run.checksum, run.history, run.weights) == (before.checksum, before.history, {})
+    found = evaluate.evaluate(run, "regularity")
+    assert all((found[each] == kept[each]).all() for each in kept)
+    with pytest.raises(AelibError, match="drawings is no metric of"):
+        evaluate.evaluate(run, "drawings")
+    with pytest.raises(AelibError, match="without its weights: make them again, `aelib train variational .*--again"):
+        experiments.load_model(run)
+    capsys.readouterr()
+    assert cli.main(["runs", "--profile", "smoke"]) == 0
+    assert "without weights" in next(line for line in capsys.readouterr().out.splitlines() if name in line)
+    assert (name, "its history", []) in [*verify.verify_runs(folder)]
+    assert cli.main(["verify", "--profile", "smoke", "--retrain", name]) == 0
+    assert "the same bits" in capsys.readouterr().out
+    (folder / name / "weights-left-out").unlink()
+    with pytest.raises(AelibError, match="weights.safetensors is missing"):
+        runs.load(folder / name)
+
+
+def test_weights_that_another_run_stands_on_stay(all_tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    head = experiments.obtain("transfer", profile="smoke", maps=False)
+    (encoder,) = tmp_path.glob("smoke/convolutional-*")
+    with pytest.raises(AelibError, match=f"{head.path.name} stands on {encoder.name}"):
+        index.remove(encoder.parent, [encoder.name], weights_alone=True)
+    assert (encoder / "weights.safetensors").exists()
 
 
 def older(folder):

@@ -251,6 +251,7 @@ def test_every_role_and_directive_becomes_words():
         "{cite:p}`k` {cite:p}`k,l` {cite:t}`l`": "(A and B, 2022) (A and B, 2022; C, 2023) C, 2023",
         "{glue:text}`n:.2f` of {glue:text}`text`; {glue:text}`gone`": "0.12 of 1,000; …",
         "{download}`this <a/b.json>`": "this",
+        "{py:class}`~a.b.C`, {py:func}`a.f`": "`C`, `a.f`",
         "```{math}\n:label: eq-c\n\na\n```\nand\n\n```{math}\nb\n```": "$$\na \\tag{3}\n$$\nand\n\n$$\nb\n$$",
         "```{admonition} So\n:class: note\nIt is.\n```": "> **So**\n>\n> It is.",
         "```{table} Of {glue:text}`n`.\n:name: tab-b\n\n| a |\n| - |\n```": "**Table 2.** Of 0.123456.\n\n| a |\n| - |",

@@ -72,11 +72,17 @@ def metric(
 
 
 def metrics_of(run: Run) -> list[str]:
-    """Names of the metrics that are about runs such as `run`."""
+    """Names of the metrics that are about runs such as `run`: those that can be found, or are kept."""
     experiment = experiments.EXPERIMENTS[run.config["experiment"]]
     return [
-        each.name for each in METRICS.values() if isinstance(experiment, each.of) and (run.weights or not each.weights)
+        each.name
+        for each in METRICS.values()
+        if isinstance(experiment, each.of) and (run.weights or not each.weights or _place(run, each.name).exists())
     ]
+
+
+def _place(run: Run, name: str) -> Path:
+    return run.path / FOLDER / f"{name}.safetensors"
 
 
 def evaluate(run: Run, name: str, *, again: bool = False) -> Numbers:
@@ -99,7 +105,7 @@ def evaluate(run: Run, name: str, *, again: bool = False) -> Numbers:
         same["folder"] = run.path.parent.parent
     judges: list[Run] = [experiments.obtain(each, **same) for each in asked.judges]
     about = _about(run, asked, judges)
-    path = run.path / FOLDER / f"{name}.safetensors"
+    path = _place(run, name)
     if not again and (kept := _read(path, about)) is not None:
         return kept
     with cores.limited(cores.choose()):
@@ -124,7 +130,7 @@ def faults(run: Run) -> list[str]:
     lines = []
     for path in sorted((run.path / FOLDER).glob("[!.]*.safetensors")):
         asked = METRICS.get(path.stem)
-        if asked is None or not asked.repeats:
+        if asked is None or not asked.repeats or (asked.weights and not run.weights):
             continue
         try:
             about, kept = _load(path)

@@ -225,7 +225,7 @@ def _asked(
         **experiment.settings(),
     }
     if run:
-        config_of[experiment.source_key] = runs.checksum(run.path, "weights.safetensors")
+        config_of[experiment.source_key] = runs.digest_of_weights(run.path)
     path = runs.run_path(folder / profile, name, config_of)
     if summary and not runs.is_there(path):
         config_of |= {"summary": True}

@@ -71,11 +71,13 @@ def load_model(run: Run | str | Path) -> Model:
     """The model of `run`, or of the run in that folder, with its weights, in float32 and in evaluation mode.
 
     Raises:
-        AelibError: `run` is a summary, which has none, or they are not those of a model of today's code.
+        AelibError: they are not kept, or not those of a model of today's code.
     """
     run = run if isinstance(run, Run) else runs.load(run)
     if not run.weights:
-        raise AelibError(f"run {run.path.name} is a summary without weights: obtain it with summary=False")
+        if run.config.get("summary"):
+            raise AelibError(f"run {run.path.name} is a summary without weights: obtain it with summary=False")
+        raise AelibError(f"run {run.path.name} is kept without its weights: make them again, `{command(run.path)}`")
     model = untrained(run)
     _load_weights(model, run)
     return model.eval()

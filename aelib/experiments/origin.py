@@ -133,9 +133,9 @@ def source_of(path: Path, config: dict[str, Any]) -> Run | None:
     experiment = EXPERIMENTS[config["experiment"]]
     if (digest := config.get(experiment.source_key)) is None:
         return None
-    others = [each.parent for each in sorted(path.parent.glob("[!.]*/weights.safetensors"))]
+    others = [each.parent for each in sorted(path.parent.glob(f"[!.]*/{runs.CHECKSUMS}"))]
     for other in sorted(others, key=lambda each: not each.name.startswith(f"{experiment.source}-")):
-        if runs.checksum(other, "weights.safetensors") == digest:
+        if runs.digest_of_weights(other) == digest:
             return runs.load(other)
     raise AelibError(
         f"run {path}: the {experiment.source_key} that it stands on is not beside it: restore that from git, or delete "
