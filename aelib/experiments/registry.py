@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from aelib import latent
-from aelib.data import GarmentLoaders, Garments, SplitConfig
+from aelib.data import GarmentLoaders, Garments, SampleConfig, SplitConfig
 from aelib.errors import AelibError, known
 from aelib.experiments.measures import encode, halved, outputs
 from aelib.hyperparameters import TrainingConfig
@@ -20,6 +20,8 @@ from aelib.models import (
     BaselineConfig,
     DenoisingAutoencoder,
     DenoisingConfig,
+    EncoderClassifier,
+    EncoderClassifierConfig,
     Model,
     SymmetricAutoencoder,
     TransferClassifier,
@@ -41,6 +43,7 @@ class Experiment:
         training: how it is trained.
         source: name of the experiment whose model this one starts from, if there is one.
         validation_share: of the images that are not for testing; the profile's own split if None.
+        sample: which of the images it uses.
     """
 
     model_class: type[Model]
@@ -48,6 +51,7 @@ class Experiment:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     source: str | None = None
     validation_share: float | None = None
+    sample: SampleConfig = field(default_factory=SampleConfig)
 
     source_key: ClassVar[str] = "source"
     """What a run's configuration calls the digest of its source's weights."""
@@ -103,9 +107,8 @@ class AutoencoderExperiment(Experiment):
 
     def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
         """The same shape and training; a learning rate that is left to the finder stays so."""
-        shape = {field.name: getattr(model, field.name) for field in fields(AutoencoderConfig)}
         rate = self.training.learning_rate and training.learning_rate
-        return replace(self, model=replace(self.model, **shape), training=replace(training, learning_rate=rate))
+        return replace(self, model=_shaped(self.model, model), training=replace(training, learning_rate=rate))
 
     def settings(self) -> dict[str, Any]:
         """The perplexity."""
@@ -126,7 +129,12 @@ class ClassifierExperiment(Experiment):
     """The training of a classifier, of which the answers to the test images are kept."""
 
     def keepsakes(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
-        """`logits`: (M, C), float16; `predictions`: (M,), uint8, the likeliest class."""
+        """`logits`: (M, C), float16; `predictions`: (M,), uint8, the likeliest class.
+
+        Nothing where `labels` says how many images train: there are hundreds of such runs, of which metrics are asked.
+        """
+        if loaders.config.labels:
+            return {}
         logits = outputs(model, loaders)
         return {"logits": halved(logits), "predictions": logits.argmax(1).to(torch.uint8)}
 
@@ -143,11 +151,7 @@ class TransferExperiment(ClassifierExperiment):
 
     def standing_on(self, source: Experiment) -> Experiment:
         """A head that fits the encoder of `source`."""
-        encoder = source.model
-        if not isinstance(encoder, AutoencoderConfig):
-            raise AelibError(
-                f"a classifier stands on an autoencoder's encoder, which {source.model_class.__name__} lacks"
-            )
+        encoder = _encoder_of(source)
         shape = {"features": encoder.feature_count, "linear_units": encoder.linear_units, "dropout": encoder.dropout}
         return replace(self, model=replace(self.model, **shape))
 
@@ -161,6 +165,45 @@ class TransferExperiment(ClassifierExperiment):
             train_images=features_of(source, garments.train_images),
             test_images=features_of(source, garments.test_images),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderExperiment(ClassifierExperiment):
+    """The training of a classifier together with its encoder, which begins as that of `source`, if there is one."""
+
+    model: EncoderClassifierConfig
+
+    source_key: ClassVar[str] = "encoder"
+
+    def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
+        """An encoder of the chosen shape, trained by the same optimiser."""
+        return replace(
+            self, model=_shaped(self.model, model), training=replace(self.training, optimizer=training.optimizer)
+        )
+
+    def standing_on(self, source: Experiment) -> Experiment:
+        """The shape of the encoder of `source`."""
+        return replace(self, model=_shaped(self.model, _encoder_of(source)))
+
+    def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:
+        """Adopt the convolutions and the linear block of `source`."""
+        if source is not None:
+            assert isinstance(model, EncoderClassifier)
+            assert isinstance(source, SymmetricAutoencoder)
+            model.adopt(source)
+        return garments
+
+
+def _encoder_of(source: Experiment) -> AutoencoderConfig:
+    """The shape of the autoencoder that `source` trains."""
+    if not isinstance(source, AutoencoderExperiment):
+        raise AelibError(f"a classifier stands on an autoencoder's encoder, which {source.model_class.__name__} lacks")
+    return source.model
+
+
+def _shaped(model: AutoencoderConfig, like: AutoencoderConfig) -> Any:
+    """`model` with all that is a shape in `like`."""
+    return replace(model, **{each.name: getattr(like, each.name) for each in fields(AutoencoderConfig)})
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -179,7 +222,16 @@ EXPERIMENTS: dict[str, Experiment] = {
         source="convolutional",
     ),
 }
-"""What there is to train, by name: `convolutional`, `denoising`, `variational`, `transfer`, `cnn`, `cnn_augmented`."""
+"""What there is to train, by name: `convolutional`, `denoising`, `variational`, `transfer`, `finetuned`, `scratch`,
+`cnn`, `cnn_augmented`."""
+for _name, _source in (("finetuned", "convolutional"), ("scratch", None)):
+    # Beyond the report: the head of `transfer` with convolutions that learn, too, as they were or from the beginning.
+    EXPERIMENTS[_name] = EncoderExperiment(
+        model_class=EncoderClassifier,
+        model=EncoderClassifierConfig(),
+        training=TrainingConfig(learning_rate=1e-3, weight_decay=0.0, max_epochs=50, patience=5, min_delta=5e-4),
+        source=_source,
+    )
 for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
     # The split and the values of Table 3.
     EXPERIMENTS[_name] = ClassifierExperiment(
@@ -204,13 +256,17 @@ def find_experiment(name: str, config: str = "report") -> Experiment:
     return experiment
 
 
+PARTS = ("model", "training", "sample")
+"""Of an experiment: the configurations whose fields are its parameters."""
+
+
 def configure(experiment: Experiment, **parameters) -> Experiment:
-    """`experiment` with some fields of its model or training configuration replaced.
+    """`experiment` with some fields of its model, its training or its sample of the images replaced.
 
     Raises:
         AelibError: a parameter is unknown (the nearest known one is named) or out of range.
     """
-    parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in ("model", "training")}
+    parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in PARTS}
     names = sorted(set().union(*parts.values()) - said_by_images(experiment.model))
     for parameter in parameters:
         known("parameter", parameter, names)
@@ -233,8 +289,19 @@ def _of_classes(model: Any, profile: Profile) -> Any:
     return model
 
 
-def split_of(experiment: Experiment, split: SplitConfig) -> SplitConfig:
-    """The profile's `split`, in the shares of `experiment`."""
+def split_of(experiment: Experiment, split: SplitConfig, seed: int = 0) -> SplitConfig:
+    """The profile's `split`, in the shares of `experiment`; where few images train, `seed` draws them.
+
+    Raises:
+        AelibError: fewer images are there than are to train.
+    """
+    if labels := experiment.sample.labels:  # the same for all experiments, in batches of no more
+        if labels > split.train:
+            raise AelibError(f"labels={labels:,} are more than the {split.train:,} images that are there to train")
+        split = replace(split, batch_size=min(labels, split.batch_size), draw=seed)
+    split = replace(split, **asdict(experiment.sample))
+    if labels:
+        return split
     together, validation = split.train + split.validation, split.validation
     if experiment.validation_share is not None:
         validation = max(1, round(together * experiment.validation_share))

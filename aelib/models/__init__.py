@@ -2,7 +2,15 @@
 
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.base import Model
-from aelib.models.classifier import BaselineCNN, BaselineConfig, TransferClassifier, TransferConfig, features_of
+from aelib.models.classifier import (
+    BaselineCNN,
+    BaselineConfig,
+    EncoderClassifier,
+    EncoderClassifierConfig,
+    TransferClassifier,
+    TransferConfig,
+    features_of,
+)
 from aelib.models.denoising import DenoisingAutoencoder, DenoisingConfig
 from aelib.models.variational import VariationalAutoencoder, VariationalConfig
 
@@ -12,6 +20,8 @@ __all__ = [
     "BaselineConfig",
     "DenoisingAutoencoder",
     "DenoisingConfig",
+    "EncoderClassifier",
+    "EncoderClassifierConfig",
     "Model",
     "SymmetricAutoencoder",
     "TransferClassifier",
