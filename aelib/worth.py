@@ -7,8 +7,8 @@ The rule of the comparison at few labels, written before there were numbers:
   seed of a run is the number of the draw, and of the initial weights. Fewer labels are among more.
 - All images of the training split, without labels, are there for whoever can use them: encoders, principal components.
 - All networks stop by one rule (`STOPPING`), in batches of at most n, with twenty batches to an epoch at least.
-- Each has one learning rate for all n (`RATES`): of 0.0003, 0.001, 0.003 and 0.01 the one with the lowest validation
-  loss at 1,000 labels, of a draw, `RATE_DRAW`, that is not looked at otherwise.
+- Each has one learning rate for all n: of `Plan.rates` the one with the lowest validation loss at `Plan.rate_labels`,
+  of a draw, `RATE_DRAW`, that is not looked at otherwise (`rate`).
 - Encoders are those of seed 0, whatever the draw.
 """
 
@@ -34,9 +34,11 @@ class Plan:
 
     Attributes:
         labels: numbers of labelled images.
-        draws: of each; the first of them alone (`most_draws`) where all images are labelled.
-        all_labels: the number from which on drawing chooses nothing.
+        draws: of each of these numbers, by seed.
+        all_labels: the number with which drawing leaves out nothing, and is only an order.
         most_draws: seeds with that number.
+        rates: learning rates of which one is chosen for each method.
+        rate_labels: the number of labels that it is chosen at.
         epochs: at most, of a network on few labels.
         without: classes that are left out, one at a time, in the part about what is odd.
         odd_epochs: epochs of the autoencoders that never see that class.
@@ -46,6 +48,8 @@ class Plan:
     draws: tuple[int, ...]
     all_labels: int
     most_draws: tuple[int, ...]
+    rates: tuple[float, ...]
+    rate_labels: int
     epochs: int
     without: tuple[int, ...]
     odd_epochs: int
@@ -56,7 +60,9 @@ PLANS = {
         labels=(10, 30, 100, 300, 1_000, 3_000, 10_000, 51_200),
         draws=(0, 1, 2, 3, 4),
         all_labels=51_200,
-        most_draws=(0, 1, 2),
+        most_draws=(0, 1),  # half of the hours of all that is trained for this
+        rates=(0.0003, 0.001, 0.003, 0.01),
+        rate_labels=1_000,
         epochs=60,
         without=tuple(range(10)),
         odd_epochs=10,  # as many steps as 20 epochs of the profile `quick`
@@ -66,6 +72,8 @@ PLANS = {
         draws=(0, 1),
         all_labels=25_600,
         most_draws=(0,),
+        rates=(0.001,),
+        rate_labels=1_000,
         epochs=10,
         without=(3, 8),
         odd_epochs=10,
@@ -75,6 +83,8 @@ PLANS = {
         draws=(0, 1),
         all_labels=1_280,
         most_draws=(0,),
+        rates=(0.001,),
+        rate_labels=100,
         epochs=2,
         without=(3,),
         odd_epochs=2,
@@ -90,13 +100,11 @@ class Method:
     Attributes:
         title: in words.
         experiment: that it is.
-        learning_rate: for all numbers of labels.
         options: what else it is, as of `experiments.obtain`.
     """
 
     title: str
     experiment: str
-    learning_rate: float
     options: Mapping[str, Any]
 
 
@@ -105,19 +113,32 @@ ENCODERS = {"convolutional": "plain", "denoising": "denoising", "variational": "
 
 
 def _head(encoder: str) -> Method:
-    return Method(
-        f"head on frozen features, {ENCODERS[encoder]}", "transfer", 0.003, {"source": encoder, "source.seed": 0}
-    )
+    return Method(f"head on frozen features, {ENCODERS[encoder]}", "transfer", {"source": encoder, "source.seed": 0})
 
 
 METHODS = {
     **{f"transfer {name}": _head(name) for name in ENCODERS},
-    "finetuned": Method("fine-tuned encoder", "finetuned", 0.001, {"source.seed": 0}),
-    "scratch": Method("same network, random weights", "scratch", 0.001, {}),
-    "random": Method("head on random features", "scratch", 0.001, {"frozen": True}),
-    "cnn": Method("CNN of Homework 1", "cnn", 0.001, {}),
+    "finetuned": Method("fine-tuned encoder", "finetuned", {"source.seed": 0}),
+    "scratch": Method("same network, random weights", "scratch", {}),
+    "random": Method("head on random features", "scratch", {"frozen": True}),
+    "cnn": Method("CNN of Homework 1", "cnn", {}),
 }
 """Networks that learn from few labels, by name."""
+
+
+def _sweep(method: Method, profile: str, **options: Any) -> list[sweeps.Row]:
+    same = {"profile": profile, "max_epochs": PLANS[profile].epochs, "summary": True, **STOPPING, **method.options}
+    return sweeps.sweep(method.experiment, **same | options)
+
+
+def rate(method: str, profile: str = "report", **options: Any) -> float:
+    """The learning rate of one of `METHODS` for all numbers of labels; what it is chosen by is trained if missing."""
+    plan = PLANS[profile]
+    if len(plan.rates) == 1:
+        return plan.rates[0]
+    options |= {"labels": plan.rate_labels, "seeds": [RATE_DRAW], "learning_rate": [*plan.rates]}
+    rows = _sweep(METHODS[known("method", method, METHODS)], profile, **options)
+    return min(rows, key=lambda row: row.metrics["validation_loss"]).parameters["learning_rate"]
 
 
 def train_few_labels(method: str, profile: str = "report", **options: Any) -> list[sweeps.Row]:
@@ -130,19 +151,11 @@ def train_few_labels(method: str, profile: str = "report", **options: Any) -> li
         AelibError: there is no such method, or as `sweep`.
     """
     chosen, plan = METHODS[known("method", method, METHODS)], PLANS[profile]
-    same = {
-        "profile": profile,
-        "learning_rate": chosen.learning_rate,
-        "max_epochs": plan.epochs,
-        "summary": True,
-        **STOPPING,
-        **chosen.options,
-        **options,
-    }
+    options["learning_rate"] = rate(method, profile, **options)
     few = [number for number in plan.labels if number < plan.all_labels]
-    rows = sweeps.sweep(chosen.experiment, labels=few, seeds=plan.draws, **same)
+    rows = _sweep(chosen, profile, labels=few, seeds=plan.draws, **options)
     if plan.all_labels in plan.labels:
-        rows += sweeps.sweep(chosen.experiment, labels=[plan.all_labels], seeds=plan.most_draws, **same)
+        rows += _sweep(chosen, profile, labels=[plan.all_labels], seeds=plan.most_draws, **options)
     return rows
 
 
