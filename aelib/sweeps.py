@@ -247,7 +247,7 @@ def _needed(
     for number, job in jobs.items():
         of, theirs = experiments.source_asked(name, job.get("source"))
         if of:
-            asked.setdefault(of, []).append((number, theirs, job["seed"]))
+            asked.setdefault(of, []).append((number, theirs, theirs.pop("seed", job["seed"])))
     for of, each in asked.items():
         fixed = {key: value for key, value in jobs[each[0][0]].items() if key in FOR_THE_SOURCE}
         different = {repr(one[1:]): one[1:] for one in each}

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aelib import checkpoints, code_version, compilation, cores, epochs, lightning, progress
-from aelib.data import GarmentLoaders
+from aelib.data import Batches, GarmentLoaders
 from aelib.engines import Engine, OutOfMemory, arithmetic, choose_engine, keep_freed_memory, out_of_memory
 from aelib.errors import AelibError
 from aelib.finder import Diverged, LearningRateCurve, find_learning_rate
@@ -173,14 +173,16 @@ def fit(
             the model cannot be trained on a GPU.
     """
     keep_freed_memory()
-    split = data.config
+    order = data.train_dataloader().sampler
+    assert isinstance(order, Batches)
+    images, size = len(order.indices) * order.rounds, order.size
     normalised = any(isinstance(each, torch.nn.modules.batchnorm._BatchNorm) for each in model.modules())
-    if normalised and 1 in (split.batch_size, split.train % split.batch_size):
+    if normalised and 1 in (size, images % size):
         raise AelibError(
-            f"{split.train:,} training images in batches of {split.batch_size} leave a batch of one, which batch "
+            f"{images:,} training images in batches of {size} leave a batch of one, which batch "
             "normalisation cannot take: choose another batch_size or number of images"
         )
-    steps = config.max_epochs * len(data.train_dataloader()) if model.worth_compiling else 0
+    steps = config.max_epochs * len(order) if model.worth_compiling else 0
     engine = engine or choose_engine(steps, precision)
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.

@@ -3,12 +3,15 @@
 from aelib.data.batches import (
     CLASSES,
     IMAGE_SIZE,
+    LATER,
     SPLIT_SEED,
     Batches,
     GarmentLoaders,
     Garments,
+    SampleConfig,
     SplitConfig,
     epoch_seed,
+    in_turns,
 )
 from aelib.data.fashion_mnist import FILES, SHA256, cache_folder, fetch, load
 
@@ -16,14 +19,17 @@ __all__ = [
     "CLASSES",
     "FILES",
     "IMAGE_SIZE",
+    "LATER",
     "SHA256",
     "SPLIT_SEED",
     "Batches",
     "GarmentLoaders",
     "Garments",
+    "SampleConfig",
     "SplitConfig",
     "cache_folder",
     "epoch_seed",
     "fetch",
+    "in_turns",
     "load",
 ]

@@ -7,7 +7,7 @@ and becomes float32 in [0, 1] only then.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from aelib.errors import AelibError
+from aelib.errors import AelibError, at_least_one, is_int
 
 CLASSES = (
     "T-shirt",
@@ -80,8 +80,41 @@ class Garments:
         return self.test_images[number : number + 1].float() / 255
 
 
+LATER: dict[str, Any] = {"later": True}
+"""Metadata of a configuration's field that came later: at its default, a run of before decided the same without it, and
+so it is left out of what decides a run."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig:
+class SampleConfig:
+    """Which of the images that are there to train and to validate are used; all of them by default.
+
+    Attributes:
+        labels: so many images train, and as many, if there are, validate: the classes take turns, so that each has as
+            many as another, give or take one. All if None.
+        without: the class that is left out of both, in [0, C). None if None.
+
+    Raises:
+        AelibError: a value is out of range.
+    """
+
+    labels: int | None = field(default=None, metadata=LATER)
+    without: int | None = field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            at_least_one("labels", self.labels)
+        if self.without is not None and (not is_int(self.without) or self.without < 0):
+            raise AelibError(f"without must be the number of a class, from 0, not {self.without!r}")
+
+
+FEWEST_BATCHES = 20
+"""Batches that an epoch has at least where few images train: early stopping counts epochs, and of ten images one step
+would be one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(SampleConfig):
     """Which images train, validate and test, and in what portions.
 
     Attributes:
@@ -90,6 +123,7 @@ class SplitConfig:
         test: number of test images, the first of the test part.
         seed: seed of the permutation that the two are cut from.
         batch_size: training images in a batch; validation and test use batches of 500.
+        draw: seed of the choice of the images that `labels` leaves; with the same one, fewer are among more.
     """
 
     train: int = 51_200
@@ -97,6 +131,7 @@ class SplitConfig:
     test: int = 10_000
     seed: int = SPLIT_SEED
     batch_size: int = 256
+    draw: int = field(default=0, metadata=LATER)
 
 
 class _ByIndex(Dataset):
@@ -116,26 +151,45 @@ class _ByIndex(Dataset):
 class Batches(Sampler[Tensor]):
     """Index batches; with a seed, shuffled anew each epoch, as a function of seed and epoch alone.
 
-    A run that is resumed at epoch 7 therefore sees the very batches of one that was never interrupted.
+    A run that is resumed at epoch 7 therefore sees the very batches of one that was never interrupted. Of fewer indices
+    than make `at_least` batches an epoch is some rounds, each in an order of its own.
     """
 
-    def __init__(self, indices: Tensor, size: int, seed: int | None = None) -> None:
+    def __init__(self, indices: Tensor, size: int, seed: int | None = None, *, at_least: int = 1) -> None:
         self.indices, self.size, self.seed, self.epoch = indices, size, seed, 0
+        self.rounds = max(1, -(-at_least * size // len(indices)))
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.size)
+        return -(-len(self.indices) * self.rounds // self.size)
 
     def __iter__(self) -> Iterator[Tensor]:
         indices = self.indices
         if self.seed is not None:
             generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
             # Drawn on the processor, so that the order is the same on every device.
-            indices = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
+            orders = [torch.randperm(len(indices), generator=generator) for _ in range(self.rounds)]
+            indices = indices[torch.cat(orders).to(indices.device)]
         yield from indices.split(self.size)
+
+
+def in_turns(indices: Tensor, labels: Tensor, count: int, seed: int) -> Tensor:
+    """`count` of `indices`, (N,), into `labels`: the classes take turns, each in an order that `seed` decides.
+
+    >>> labels = torch.tensor([0, 0, 0, 0, 1, 2])
+    >>> labels[in_turns(torch.arange(6), labels, 4, seed=0)].sort().values.tolist()
+    [0, 0, 1, 2]
+    """
+    shuffled = indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))]
+    theirs = labels[shuffled].cpu()
+    turn = torch.zeros(len(shuffled), dtype=torch.long)
+    for each in theirs.unique():
+        mine = theirs == each
+        turn[mine] = torch.arange(int(mine.sum()))
+    return shuffled[turn.argsort(stable=True)[:count]]
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -171,8 +225,26 @@ class GarmentLoaders:
             )
         self.garments, self.config, self.seed = garments, config, seed
         order = torch.randperm(available, generator=torch.Generator().manual_seed(config.seed))
-        self.train_indices = order[: config.train]
-        self.validation_indices = order[config.train : wanted]
+        self.train_indices, self.validation_indices = map(
+            self._used, (order[: config.train], order[config.train : wanted])
+        )
+        if config.labels and config.labels > len(self.train_indices):  # of fewer to validate, all do
+            raise AelibError(
+                f"labels={config.labels:,} are more than the {len(self.train_indices):,} images that are there to train"
+            )
+
+    def _used(self, indices: Tensor) -> Tensor:
+        """Those of `indices` that the configuration wants."""
+        config, labels = self.config, self.garments.train_labels
+        if config.without is not None:
+            if not 0 <= config.without < len(self.garments.classes):
+                raise AelibError(
+                    f"without={config.without} is no class: there are {len(self.garments.classes)}, from 0"
+                )
+            indices = indices[(labels[indices] != config.without).cpu()]
+        if not len(indices):
+            raise AelibError(f"without={config.without} leaves no image: all are of that class")
+        return in_turns(indices, labels, config.labels, config.draw) if config.labels else indices
 
     def on(self, device: str) -> GarmentLoaders:
         """The same batches, cut from images that live on `device`: no step has to wait for a copy."""
@@ -186,22 +258,22 @@ class GarmentLoaders:
         return GarmentLoaders(garments, self.config, seed=self.seed)
 
     def _loader(
-        self, images: Tensor, labels: Tensor, indices: Tensor, size: int, seed: int | None = None
+        self, images: Tensor, labels: Tensor, indices: Tensor, size: int, seed: int | None = None, at_least: int = 1
     ) -> DataLoader:
         return DataLoader(
             _ByIndex(images, labels),
             batch_size=None,
-            sampler=Batches(indices.to(images.device), size, seed),
+            sampler=Batches(indices.to(images.device), size, seed, at_least=at_least),
             # Of its own: the default one would draw from the global stream.
             generator=torch.Generator(),
         )
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of `batch_size`."""
+        """Shuffled batches of `batch_size`; `FEWEST_BATCHES` at least, of few images."""
         garments, config = self.garments, self.config
-        return self._loader(
-            garments.train_images, garments.train_labels, self.train_indices, config.batch_size, self.seed
-        )
+        at_least = 1 if config.labels is None else FEWEST_BATCHES
+        images, labels = garments.train_images, garments.train_labels
+        return self._loader(images, labels, self.train_indices, config.batch_size, self.seed, at_least)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of 500, always in the same order."""

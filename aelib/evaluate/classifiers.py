@@ -16,8 +16,10 @@ from aelib.runs import Run
 def answers(run: Run) -> Numbers:
     """From the logits: `right` and `cross_entropy`, in nats, of each test image, (M,) each.
 
-    Of a run of an older version, which kept none, they are made anew from its weights.
+    Of a run of an older version, which kept none, they are made anew from its weights. Of one without either, nothing.
     """
+    if not run.weights and "logits" not in run.arrays:  # of few labels
+        return {}
     labels = torch.from_numpy(experiments.tested_on(run)[1]).long()
     logits = run.arrays["logits"] if "logits" in run.arrays else experiments.outputs(*experiments.prepared(run))
     logits = logits.double()

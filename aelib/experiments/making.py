@@ -64,14 +64,15 @@ def obtain(
         config: `"report"`: the hyper-parameters that the report's study chose (Table 2); `"study"`: those that the
             study of this profile chose, which is run if it is not there.
         source: what it starts from, if it is an experiment that does, such as `"variational"` or `{"latent_dim": 16}`;
-            of the same seed. It is obtained, too.
+            of the same seed, unless it says another. It is obtained, too.
         folder: where runs are kept; `runs.results_folder()` by default.
         again: train even if the run is there.
         summary: be content with the history and the metrics, and keep no more if they have to be made: for
             comparisons of many trainings.
         maps: if it has to be made, keep the codes of an autoencoder and their map by t-SNE, which takes a minute, too.
         precision: if it has to be made, of its steps, see `engines.Engine`; the quickest here by default.
-        parameters: fields of the experiment's model or training configuration, such as `latent_dim=16`.
+        parameters: fields of the experiment's model or training configuration, such as `latent_dim=16`, or of
+            `SampleConfig`, such as `labels=100`, which the seed draws.
 
     Raises:
         AelibError: a name is unknown or a value out of range (found out before any work), the run is damaged,
@@ -138,7 +139,7 @@ def check(
         AelibError: a name is unknown or a value out of range.
     """
     options = {"profile": profile, "dataset": dataset, "seed": seed, "config": config}
-    find_profile(profile, dataset)
+    split = find_profile(profile, dataset).split
     a_seed(seed)
     experiment = find_experiment(name, config)
     of, theirs = source_asked(name, source)
@@ -146,7 +147,7 @@ def check(
         check(of, **options | theirs)
         own = {key: value for key, value in theirs.items() if key not in (*options, "source")}
         experiment = experiment.standing_on(configure(EXPERIMENTS[of], **own))
-    configure(experiment, **parameters)
+    split_of(configure(experiment, **parameters), split, seed)
 
 
 def source_asked(name: str, source: Source) -> tuple[str | None, dict[str, Any]]:
@@ -156,7 +157,7 @@ def source_asked(name: str, source: Source) -> tuple[str | None, dict[str, Any]]
         raise AelibError(
             f"source must be the name of an experiment, or a mapping with parameters of it, not {source!r}"
         )
-    for option in ("name", "profile", "dataset", "seed", "config", "folder", "summary", "again", "maps", "precision"):
+    for option in ("name", "profile", "dataset", "config", "folder", "summary", "again", "maps", "precision"):
         if option in theirs:  # it has those of the run that stands on it
             raise AelibError(f"source takes an experiment and parameters of it, and not {option!r}")
     default = EXPERIMENTS[name].source
@@ -220,7 +221,7 @@ def _asked(
         "experiment": name,
         "model": decisive(experiment.model),
         "training": decisive(experiment.training),
-        "data": {"sha256": chosen.sha256} | asdict(split_of(experiment, chosen.split)),
+        "data": {"sha256": chosen.sha256} | decisive(split_of(experiment, chosen.split, seed)),
         "seed": seed,
         **experiment.settings(),
     }

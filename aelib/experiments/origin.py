@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from aelib import code_version, probe, runs
-from aelib.data import Garments
+from aelib.data import Garments, SampleConfig
 from aelib.errors import AelibError
 from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted, said_by_images
 from aelib.models import Model
@@ -34,10 +34,12 @@ def differences(config: dict[str, Any], profile: str, source: Run | None = None)
         values = plain(asdict(getattr(usual, part)))
         given = {name: each for name, each in config[part].items() if name not in said_by_images(usual.model)}
         found |= {name: each for name, each in given.items() if each != values.get(name)}
+    found |= {each.name: config["data"][each.name] for each in fields(SampleConfig) if each.name in config["data"]}
     if source:
         of = source.config["experiment"]
         theirs = {} if of == default.source else {"experiment": of}
         theirs |= source.provenance.get("differs") or differences(source.config, profile)
+        theirs |= {"seed": source.config["seed"]} if source.config["seed"] != config["seed"] else {}
         found |= {"source": theirs} if theirs else {}
     return found
 

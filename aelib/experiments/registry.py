@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from aelib import latent
-from aelib.data import GarmentLoaders, Garments, SplitConfig
+from aelib.data import GarmentLoaders, Garments, SampleConfig, SplitConfig
 from aelib.errors import AelibError, known
 from aelib.experiments.measures import encode, halved, outputs
 from aelib.hyperparameters import TrainingConfig
@@ -20,6 +20,8 @@ from aelib.models import (
     BaselineConfig,
     DenoisingAutoencoder,
     DenoisingConfig,
+    EncoderClassifier,
+    EncoderClassifierConfig,
     Model,
     RegularisedAutoencoder,
     RegularisedConfig,
@@ -45,6 +47,7 @@ class Experiment:
         training: how it is trained.
         source: name of the experiment whose model this one starts from, if there is one.
         validation_share: of the images that are not for testing; the profile's own split if None.
+        sample: which of the images it uses.
     """
 
     model_class: type[Model]
@@ -52,6 +55,7 @@ class Experiment:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     source: str | None = None
     validation_share: float | None = None
+    sample: SampleConfig = field(default_factory=SampleConfig)
 
     source_key: ClassVar[str] = "source"
     """What a run's configuration calls the digest of its source's weights."""
@@ -107,9 +111,8 @@ class AutoencoderExperiment(Experiment):
 
     def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
         """The same shape and training; a learning rate that is left to the finder stays so."""
-        shape = {field.name: getattr(model, field.name) for field in fields(AutoencoderConfig)}
         rate = self.training.learning_rate and training.learning_rate
-        return replace(self, model=replace(self.model, **shape), training=replace(training, learning_rate=rate))
+        return replace(self, model=_shaped(self.model, model), training=replace(training, learning_rate=rate))
 
     def settings(self) -> dict[str, Any]:
         """The perplexity."""
@@ -130,7 +133,12 @@ class ClassifierExperiment(Experiment):
     """The training of a classifier, of which the answers to the test images are kept."""
 
     def keepsakes(self, model: Model, loaders: GarmentLoaders) -> dict[str, Tensor]:
-        """`logits`: (M, C), float16; `predictions`: (M,), uint8, the likeliest class."""
+        """`logits`: (M, C), float16; `predictions`: (M,), uint8, the likeliest class.
+
+        Nothing where `labels` says how many images train: there are hundreds of such runs, of which metrics are asked.
+        """
+        if loaders.config.labels:
+            return {}
         logits = outputs(model, loaders)
         return {"logits": halved(logits), "predictions": logits.argmax(1).to(torch.uint8)}
 
@@ -147,11 +155,7 @@ class TransferExperiment(ClassifierExperiment):
 
     def standing_on(self, source: Experiment) -> Experiment:
         """A head that fits the encoder of `source`."""
-        encoder = source.model
-        if not isinstance(encoder, AutoencoderConfig):
-            raise AelibError(
-                f"a classifier stands on an autoencoder's encoder, which {source.model_class.__name__} lacks"
-            )
+        encoder = _encoder_of(source)
         shape = {"features": encoder.feature_count, "linear_units": encoder.linear_units, "dropout": encoder.dropout}
         return replace(self, model=replace(self.model, **shape))
 
@@ -173,10 +177,9 @@ class SecondStageExperiment(Experiment):
 
     def standing_on(self, source: Experiment) -> Experiment:
         """A second stage for as many numbers as the codes of `source` have."""
-        encoder = source.model
-        if not isinstance(encoder, AutoencoderConfig):
+        if not isinstance(source, AutoencoderExperiment):
             raise AelibError(f"a second stage stands on an autoencoder, which {source.model_class.__name__} is not")
-        return replace(self, model=replace(self.model, latent_dim=encoder.latent_dim))
+        return replace(self, model=replace(self.model, latent_dim=source.model.latent_dim))
 
     @torch.no_grad()
     def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:
@@ -190,6 +193,45 @@ class SecondStageExperiment(Experiment):
         )
         model.standardise(train)
         return replace(garments, train_images=train, test_images=test)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderExperiment(ClassifierExperiment):
+    """The training of a classifier together with its encoder, which begins as that of `source`, if there is one."""
+
+    model: EncoderClassifierConfig
+
+    source_key: ClassVar[str] = "encoder"
+
+    def with_choice(self, model: AutoencoderConfig, training: TrainingConfig) -> Experiment:
+        """An encoder of the chosen shape, trained by the same optimiser."""
+        return replace(
+            self, model=_shaped(self.model, model), training=replace(self.training, optimizer=training.optimizer)
+        )
+
+    def standing_on(self, source: Experiment) -> Experiment:
+        """The shape of the encoder of `source`."""
+        return replace(self, model=_shaped(self.model, _encoder_of(source)))
+
+    def prepare(self, model: Model, garments: Garments, source: Model | None) -> Garments:
+        """Adopt the convolutions and the linear block of `source`."""
+        if source is not None:
+            assert isinstance(model, EncoderClassifier)
+            assert isinstance(source, SymmetricAutoencoder)
+            model.adopt(source)
+        return garments
+
+
+def _encoder_of(source: Experiment) -> AutoencoderConfig:
+    """The shape of the autoencoder that `source` trains."""
+    if not isinstance(source, AutoencoderExperiment):
+        raise AelibError(f"a classifier stands on an autoencoder's encoder, which {source.model_class.__name__} lacks")
+    return source.model
+
+
+def _shaped(model: AutoencoderConfig, like: AutoencoderConfig) -> Any:
+    """`model` with all that is a shape in `like`."""
+    return replace(model, **{each.name: getattr(like, each.name) for each in fields(AutoencoderConfig)})
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -208,8 +250,16 @@ EXPERIMENTS: dict[str, Experiment] = {
         source="convolutional",
     ),
 }
-"""What there is to train, by name: `convolutional`, `denoising`, `variational`, `transfer`, `cnn`, `cnn_augmented`, and
-beyond the report `regularised`, `second_stage`."""
+"""What there is to train, by name: those of the report, `convolutional`, `denoising`, `variational`, `transfer`, `cnn`,
+`cnn_augmented`; and beyond it `regularised`, `second_stage`, `finetuned`, `scratch`."""
+for _name, _source in (("finetuned", "convolutional"), ("scratch", None)):
+    # Beyond the report: the head of `transfer` with convolutions that learn, too, as they were or from the beginning.
+    EXPERIMENTS[_name] = EncoderExperiment(
+        model_class=EncoderClassifier,
+        model=EncoderClassifierConfig(),
+        training=TrainingConfig(learning_rate=1e-3, weight_decay=0.0, max_epochs=50, patience=5, min_delta=5e-4),
+        source=_source,
+    )
 for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
     # The split and the values of Table 3.
     EXPERIMENTS[_name] = ClassifierExperiment(
@@ -243,13 +293,17 @@ def find_experiment(name: str, config: str = "report") -> Experiment:
     return experiment
 
 
+PARTS = ("model", "training", "sample")
+"""Of an experiment: the configurations whose fields are its parameters."""
+
+
 def configure(experiment: Experiment, **parameters) -> Experiment:
-    """`experiment` with some fields of its model or training configuration replaced.
+    """`experiment` with some fields of its model, its training or its sample of the images replaced.
 
     Raises:
         AelibError: a parameter is unknown (the nearest known one is named) or out of range.
     """
-    parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in ("model", "training")}
+    parts = {part: {field.name for field in fields(getattr(experiment, part))} for part in PARTS}
     names = sorted(set().union(*parts.values()) - said_by_images(experiment.model))
     for parameter in parameters:
         known("parameter", parameter, names)
@@ -272,8 +326,19 @@ def _of_classes(model: Any, profile: Profile) -> Any:
     return model
 
 
-def split_of(experiment: Experiment, split: SplitConfig) -> SplitConfig:
-    """The profile's `split`, in the shares of `experiment`."""
+def split_of(experiment: Experiment, split: SplitConfig, seed: int = 0) -> SplitConfig:
+    """The profile's `split`, in the shares of `experiment`; where few images train, `seed` draws them.
+
+    Raises:
+        AelibError: fewer images are there than are to train.
+    """
+    if labels := experiment.sample.labels:  # the same for all experiments, in batches of no more
+        if labels > split.train:
+            raise AelibError(f"labels={labels:,} are more than the {split.train:,} images that are there to train")
+        split = replace(split, batch_size=min(labels, split.batch_size), draw=seed)
+    split = replace(split, **asdict(experiment.sample))
+    if labels:
+        return split
     together, validation = split.train + split.validation, split.validation
     if experiment.validation_share is not None:
         validation = max(1, round(together * experiment.validation_share))

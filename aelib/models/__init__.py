@@ -2,7 +2,15 @@
 
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.base import Model
-from aelib.models.classifier import BaselineCNN, BaselineConfig, TransferClassifier, TransferConfig, features_of
+from aelib.models.classifier import (
+    BaselineCNN,
+    BaselineConfig,
+    EncoderClassifier,
+    EncoderClassifierConfig,
+    TransferClassifier,
+    TransferConfig,
+    features_of,
+)
 from aelib.models.denoising import DenoisingAutoencoder, DenoisingConfig
 from aelib.models.regularised import RegularisedAutoencoder, RegularisedConfig
 from aelib.models.second_stage import SecondStage, SecondStageConfig
@@ -14,6 +22,8 @@ __all__ = [
     "BaselineConfig",
     "DenoisingAutoencoder",
     "DenoisingConfig",
+    "EncoderClassifier",
+    "EncoderClassifierConfig",
     "Model",
     "RegularisedAutoencoder",
     "RegularisedConfig",

@@ -12,12 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aelib.data import IMAGE_SIZE
+from aelib.data import IMAGE_SIZE, LATER
 from aelib.errors import AelibError
 
-LATER: dict[str, Any] = {"later": True}
-"""Metadata of a configuration's field that came later: at its default, a run of before decided the same without it, and
-so it is left out of what decides a run."""
 OF_IMAGES = LATER | {"images": True}
 """The same, of a field that the images say, such as the number of their classes."""
 
@@ -30,7 +27,7 @@ def plain(value: Any) -> Any:
 
 
 def decisive(config: Any) -> dict[str, Any]:
-    """A model's or a training's configuration as a run keeps it: JSON values by name."""
+    """A model's, a training's or a split's configuration as a run keeps it: JSON values by name."""
     left_out = {
         each.name
         for each in fields(config)

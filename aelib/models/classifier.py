@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from aelib.corruption import Augmentation
 from aelib.errors import AelibError, at_least_one, is_int, is_number
-from aelib.models.autoencoder import SymmetricAutoencoder
+from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.base import OF_IMAGES, Model
-from aelib.models.layers import Conv, QuickConv2d, linear_block, without_bias_gradient
+from aelib.models.layers import Conv, QuickConv2d, conv_stack, linear_block, without_bias_gradient
 
 
 class _Classifier(Model):
@@ -100,6 +100,61 @@ class TransferClassifier(_Classifier):
             raise AelibError(
                 f"the encoder's linear block is {theirs[0]}→{theirs[1]}, the classifier's {ours[0]}→{ours[1]}"
             )
+        self.hidden.load_state_dict(autoencoder.hidden.state_dict())
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderClassifierConfig(AutoencoderConfig):
+    """Shape of an encoder with classes on its linear block; `latent_dim` plays no part.
+
+    Attributes:
+        frozen: whether the convolutions stay as they were at the beginning.
+        classes: how many, at least 2.
+    """
+
+    frozen: bool = False
+    classes: int = field(default=10, metadata=OF_IMAGES)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _some_classes(self.classes)
+        if not isinstance(self.frozen, bool):
+            raise AelibError(f"frozen must be True or False, not {self.frozen!r}")
+
+
+class EncoderClassifier(_Classifier):
+    """The convolutions and the linear block of an encoder → C classes: a `TransferClassifier` that takes images.
+
+    So the convolutions can be trained, too, from where an autoencoder left them or from random weights.
+    """
+
+    # A training of few images is over before compilation has paid.
+    worth_compiling = False
+    config_class: ClassVar[type] = EncoderClassifierConfig
+    config: EncoderClassifierConfig
+
+    def __init__(self, config: EncoderClassifierConfig | None = None) -> None:
+        super().__init__(config)
+        config = self.config
+        self.features = conv_stack(
+            config.conv, config.channels, instance_norm=config.instance_norm, image_channels=config.image_channels
+        )
+        self.features.requires_grad_(not config.frozen)
+        self.hidden = linear_block(config.feature_count, config.linear_units, config.dropout)
+        self.classes = nn.Linear(config.linear_units, config.classes)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """`(image_channels, image_size, image_size)`."""
+        return self.config.image_channels, self.config.image_size, self.config.image_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (B, 1, 28, 28), in [0, 1] → logits: (B, C)."""
+        return self.classes(self.hidden(self.features(self.checked(images)).flatten(1)))
+
+    def adopt(self, autoencoder: SymmetricAutoencoder) -> None:
+        """Start from a copy of the convolutions and the linear block of `autoencoder`, which stays as it is."""
+        self.features.load_state_dict(autoencoder.features.state_dict())
         self.hidden.load_state_dict(autoencoder.hidden.state_dict())
 
 
