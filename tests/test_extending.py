@@ -97,7 +97,7 @@ def test_the_head_stands_on_any_encoder(all_tiny, tmp_path):
         ("transfer", "cnn", "a classifier stands on an autoencoder's encoder, which BaselineCNN lacks"),
         ("transfer", 3, "source must be the name of an experiment, or a mapping with parameters of it, not 3"),
         ("transfer", 0, "source must be the name of an experiment"),
-        ("transfer", {"seed": 1}, "source takes an experiment and parameters of it, and not 'seed'"),
+        ("transfer", {"profile": "quick"}, "source takes an experiment and parameters of it, and not 'profile'"),
     ],
 )
 def test_a_wrong_source_is_one_line(name, source, words, tmp_path):
