@@ -1,10 +1,15 @@
-"""The latent space: maps of codes in two dimensions, random codes, class centroids."""
+"""The latent space: maps of codes in two dimensions, random codes, mixtures to draw them from, class centroids."""
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
+from sklearn.mixture import GaussianMixture
 
 
 def pca(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,3 +73,46 @@ def centroids(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Mean code of each class: codes (N, D), labels (N,) in [0, C) → (C, D); of a class without any that of all."""
     classes = range(labels.max() + 1)
     return np.stack([codes[labels == label].mean(0) if label in labels else codes.mean(0) for label in classes])
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of Gaussians.
+
+    Attributes:
+        weights: of its K components, (K,), 1 together.
+        means: (K, D).
+        factors: of the covariances, (K, D, D): each is its factor times that one's transpose.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    factors: np.ndarray
+
+    def draw(self, count: int, *, seed: int = 0) -> np.ndarray:
+        """`count` codes, (count, D), float32."""
+        rng = np.random.default_rng(seed)
+        which = rng.choice(len(self.weights), count, p=self.weights)
+        noise = rng.standard_normal((count, self.means.shape[1]))
+        drawn = np.empty_like(noise)
+        for component in range(len(self.weights)):
+            mine = which == component
+            drawn[mine] = self.means[component] + noise[mine] @ self.factors[component].T
+        return drawn.astype(np.float32)
+
+
+def mixture(codes: np.ndarray, components: int) -> Mixture:
+    """The mixture of so many Gaussians, each with a covariance of its own, that `codes`, (N, D), are likeliest from.
+
+    One is the Gaussian with their mean and covariance. Of few codes there are fewer, a tenth of them. It is looked for
+    by expectation-maximisation from a k-means start, in a hundred steps at most, with each number of a code in units
+    of its deviation.
+    """
+    mean, deviation = codes.mean(0), np.maximum(codes.std(0), 1e-6)
+    components = max(1, min(components, len(codes) // 10))
+    model = GaussianMixture(components, covariance_type="full", tol=1e-2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((codes - mean).astype(np.float64) / deviation)
+    factors = np.linalg.cholesky(model.covariances_)
+    return Mixture(model.weights_, mean + model.means_ * deviation, factors * deviation[:, None])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from scipy.stats import binomtest, chi2_contingency, spearmanr, ttest_rel
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
@@ -166,3 +170,160 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> tuple[float, flo
     """Mean of `first` − `second`, two (N,) made on the same seeds, and its 95 % confidence interval (Student's t)."""
     interval = ttest_rel(first, second).confidence_interval(0.95)
     return float(np.mean(first - second)), float(interval.low), float(interval.high)
+
+
+def neighbourhoods(real: np.ndarray, neighbours: int = 5) -> np.ndarray:
+    """Distance of each of `real`, (N, D), from its neighbour of that number, itself left out: (N,)."""
+    neighbours = min(neighbours, len(real) - 1)
+    return np.concatenate(
+        [np.sqrt(np.partition(part, neighbours, axis=1)[:, neighbours]) for part in squared_distances(real, real)]
+    )
+
+
+def manifolds(real: np.ndarray, drawn: np.ndarray, neighbours: int = 5) -> dict[str, float]:
+    """How two samples, (N, D) and (M, D), cover each other; a ball around each point reaches its fifth neighbour.
+
+    Returns:
+        `precision`: the share of `drawn` in the ball of a real one; `recall`: of `real` in the ball of a drawn one
+        (Kynkäänniemi et al. 2019); `density`: in how many real balls a drawn one is, over the five that a real one is
+        expected to be in, so that it may be above 1; `coverage`: the share of real balls that have a drawn one inside
+        (Naeem et al. 2020). The last two are not thrown off by one outlier with its large ball.
+    """
+    balls, theirs = neighbourhoods(real, neighbours), neighbourhoods(drawn, neighbours)
+    inside, recalled, covered, start = np.zeros(len(drawn)), 0, 0, 0
+    for part in squared_distances(real, drawn):
+        distances = np.sqrt(part)
+        within = distances < balls[start : start + len(part), None]
+        inside += within.sum(0)
+        covered += within.any(1).sum()
+        recalled += (distances < theirs).any(1).sum()
+        start += len(part)
+    return {
+        "precision": float((inside > 0).mean()),
+        "recall": recalled / len(real),
+        "density": float(inside.mean() / neighbours),
+        "coverage": covered / len(real),
+    }
+
+
+def nearest(points: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each of `points`, (N, D), the nearest of `others`, (M, D): which, (N,); the two least distances, (N, 2)."""
+    which, distances = [], []
+    for part in squared_distances(points, others):
+        two = np.argsort(np.take_along_axis(part, near := np.argpartition(part, 1, axis=1)[:, :2], 1), axis=1)
+        near = np.take_along_axis(near, two, 1)
+        which.append(near[:, 0])
+        distances.append(np.sqrt(np.take_along_axis(part, near, 1)))
+    return np.concatenate(which), np.concatenate(distances)
+
+
+AT_ONCE = 10_000_000
+"""Distances that are in memory together."""
+
+
+def squared_distances(points: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
+    """Squared distances of `points`, (N, D), from `others`, (M, D), some rows at a time: (…, M)."""
+    centre = others.mean(0)  # near the origin rounding costs least
+    points, others = points - centre, others - centre
+    lengths = (others**2).sum(1)
+    for part in np.array_split(points, -(-len(points) * len(others) // AT_ONCE)):
+        yield np.maximum((part**2).sum(1)[:, None] + lengths - 2 * part @ others.T, 0)
+
+
+def maximum_mean_discrepancy(first: np.ndarray, second: np.ndarray) -> float:
+    r"""Squared MMD of two samples, (N, D) and (M, D), without bias: about 0 where both are of one distribution.
+
+    .. math:: \operatorname{E} k(x, x') + \operatorname{E} k(y, y') - 2 \operatorname{E} k(x, y), \qquad
+        k(x, y) = \frac{2 D}{2 D + \lVert x - y \rVert^2}
+
+    The kernel is that of Tolstikhin et al. (2018): 2 D is the expected squared distance of two draws from N(0, I).
+    """
+    scale = 2 * first.shape[1]
+
+    def mean(one: np.ndarray, other: np.ndarray) -> float:
+        total = sum(float((scale / (scale + part)).sum()) for part in squared_distances(one, other))
+        same = len(one) if one is other else 0  # each with itself
+        return (total - same) / (len(one) * len(other) - same)
+
+    return mean(first, first) + mean(second, second) - 2 * mean(first, second)
+
+
+def kl_of_mixture(draws: np.ndarray, means: np.ndarray, log_variances: np.ndarray, *, own: bool) -> float:
+    r"""Estimate of the divergence of an aggregate posterior from N(0, I), in nats.
+
+    The posterior of a draw is the mixture of N Gaussians that it and the others are from, (N, D) each. With its `own`
+    among them it is too likely, more so the farther apart they are: the estimate is at least the mean divergence of
+    the single ones less log N, and too large where that is so. Without, it is too unlikely: the estimate is too small.
+    """
+    precisions = np.exp(-log_variances)
+    constant = (log_variances + means**2 * precisions).sum(1)
+    total, start = 0.0, 0
+    for part in np.array_split(draws, -(-len(draws) * len(means) // AT_ONCE)):
+        logs = -0.5 * (part**2 @ precisions.T - 2 * part @ (means * precisions).T + constant)
+        count = len(means)
+        if not own:
+            logs[np.arange(len(part)), start + np.arange(len(part))] = -np.inf
+            count -= 1
+        total += float((logsumexp(logs, axis=1) - np.log(count) + 0.5 * (part**2).sum(1)).sum())
+        start += len(part)
+    return total / len(draws)
+
+
+@dataclass(frozen=True)
+class LinearTheory:
+    """What a linear variational autoencoder comes to.
+
+    Attributes:
+        units: how many of its units carry anything.
+        rate: mean divergence of a code, in nats.
+        drawn: squared error of a pixel, of codes drawn from their posteriors.
+        mean: the same, of the means of these.
+    """
+
+    units: int
+    rate: float
+    drawn: float
+    mean: float
+
+
+def linear_theory(eigenvalues: np.ndarray, beta: float, units: int | None = None) -> LinearTheory:
+    r"""The optimum of a linear variational autoencoder: probabilistic PCA (Tipping and Bishop 1999, Lucas et al. 2019).
+
+    The loss of an image, Σ(x − x̂)² + β KL, is 2σ² times a Gaussian decoder's negative log-likelihood bound, of
+    variance σ² = β / 2. Its optimum has a unit for each principal component whose variance λ is above σ², and
+    knows each to within σ²:
+
+    .. math:: R = \sum_{\lambda_i > \sigma^2} \frac12 \log \frac{\lambda_i}{\sigma^2}, \qquad
+        784\, D = \sum_i \min(\lambda_i, \sigma^2)
+
+    which is the least rate at which a Gaussian with these variances can be sent with that error (Cover and Thomas,
+    2006, Chapter 10). The mean of a posterior is closer: σ⁴/λ instead of σ².
+
+    >>> linear_theory(np.array([4.0, 1.0, 0.5]), beta=2.0).units
+    1
+
+    Args:
+        eigenvalues: variances of all principal components, (P,), of pixels: P of them.
+        units: how many it has, if that may be too few.
+    """
+    values, variance = np.sort(eigenvalues)[::-1].astype(np.float64), beta / 2
+    used = (values > variance) & (np.arange(len(values)) < (len(values) if units is None else units))
+    rest = values[~used].sum()
+    return LinearTheory(
+        units=int(used.sum()),
+        rate=float(0.5 * np.log(values[used] / variance).sum()),
+        drawn=float((used.sum() * variance + rest) / len(values)),
+        mean=float(((variance**2 / values[used]).sum() + rest) / len(values)),
+    )
+
+
+def realism(real: np.ndarray, drawn: np.ndarray, neighbours: int = 5) -> np.ndarray:
+    """How real each of `drawn` is, (M, D) → (M,): above 1 in the ball of a real one, (N, D), see `manifolds`.
+
+    Kynkäänniemi et al. (2019), who leave out the larger half of the balls.
+    """
+    balls = neighbourhoods(real, neighbours)
+    small = balls <= np.median(balls)
+    return np.concatenate(
+        [(balls[small] / np.sqrt(np.maximum(part, 1e-12))).max(1) for part in squared_distances(drawn, real[small])]
+    )

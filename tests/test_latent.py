@@ -53,3 +53,28 @@ def test_centroids_are_class_means(clusters):
     means = latent.centroids(codes, labels)
     assert means.shape == (10, 12)
     assert means[3] == pytest.approx(codes[3::10].mean(0), rel=1e-5)
+
+
+def test_a_mixture_draws_as_its_codes_lie(clusters):
+    codes, labels = clusters
+    centres = latent.centroids(codes, labels)
+
+    def strays(drawn):
+        return np.linalg.norm(drawn[:, None] - centres, axis=2).min(1) > 10
+
+    drawn = latent.mixture(codes, 10).draw(500, seed=1)
+    assert drawn.shape == (500, 12)
+    assert drawn.dtype == np.float32
+    assert strays(drawn).mean() < 0.05
+    one = latent.mixture(codes, 1).draw(5000, seed=1)
+    assert strays(one).mean() > 0.8, "a single Gaussian fills the space between"
+    assert one.mean(0) == pytest.approx(codes.mean(0), abs=1.5)
+    assert np.cov(one, rowvar=False) == pytest.approx(np.cov(codes, rowvar=False), abs=40)
+    again = latent.mixture(codes, 10)
+    assert (again.draw(5, seed=1) == again.draw(5, seed=1)).all()
+    assert (again.draw(5, seed=1) != again.draw(5, seed=2)).any()
+
+
+def test_a_mixture_of_codes_that_do_not_vary_is_one_of_few():
+    drawn = latent.mixture(np.ones((15, 3), np.float32), 50).draw(7)
+    assert drawn == pytest.approx(np.ones((7, 3)), abs=1e-3)

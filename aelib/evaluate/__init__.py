@@ -2,12 +2,18 @@
 
 from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
 from aelib.evaluate.classifiers import answers  # and with it, the others' entries
+from aelib.evaluate.drawing import FITTED, SAMPLERS, samplers
+from aelib.evaluate.rate import ACTIVE_KL, ACTIVE_VARIANCE
 from aelib.evaluate.store import METRICS, Metric, evaluate, faults, metric, metrics_of
 from aelib.evaluate.table import Evaluation, table
 
 __all__ = [
+    "ACTIVE_KL",
+    "ACTIVE_VARIANCE",
     "CORRUPTIONS",
+    "FITTED",
     "METRICS",
+    "SAMPLERS",
     "Evaluation",
     "Metric",
     "aggregate_posterior",
@@ -18,6 +24,7 @@ __all__ = [
     "metrics_of",
     "probabilities",
     "restorations",
+    "samplers",
     "table",
     "tsne_map",
 ]

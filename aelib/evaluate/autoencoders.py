@@ -26,12 +26,12 @@ def reconstructions(run: Run) -> Numbers:
     made = trained.decode(trained.codes)
     return {
         "error": ((made - trained.images) ** 2).mean((1, 2)),
-        "sharpness": _sharpness(trained.images),
-        "sharpness_after": _sharpness(made),
+        "sharpness": sharpness(trained.images),
+        "sharpness_after": sharpness(made),
     }
 
 
-def _sharpness(images: np.ndarray) -> np.ndarray:
+def sharpness(images: np.ndarray) -> np.ndarray:
     """Logarithm of the variance of the Laplacian; of images that are nothing but one grey it is that of a millionth."""
     return np.log(np.maximum(metrics.laplacian_variance(images), 1e-6)).astype(np.float32)
 
@@ -92,16 +92,16 @@ def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
     count = min(DRAWN, len(trained.images))
     drawn = trained.decode(latent.random_codes(trained.codes, count, box=experiments.random_box(run), seed=1))
     answered = probabilities(cnn, drawn)
-    real = _features(eye, trained.images)
+    real = features_seen(eye, trained.images)
     found = {
         "confidence": metrics.confidence(answered),
         "entropy": metrics.entropy(answered),
-        "sharpness": _sharpness(drawn),
-        "frechet": np.asarray(metrics.frechet_distance(_features(eye, drawn), real)),
+        "sharpness": sharpness(drawn),
+        "frechet": np.asarray(metrics.frechet_distance(features_seen(eye, drawn), real)),
     }
     if (codes := trained.model.prior(count, torch.Generator().manual_seed(1))) is not None:
         found["prior_frechet"] = np.asarray(
-            metrics.frechet_distance(_features(eye, trained.decode(codes.numpy())), real)
+            metrics.frechet_distance(features_seen(eye, trained.decode(codes.numpy())), real)
         )
     return found
 
@@ -114,7 +114,7 @@ def probabilities(cnn: Run, images: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def _features(cnn: Model, images: np.ndarray) -> np.ndarray:
+def features_seen(cnn: Model, images: np.ndarray) -> np.ndarray:
     """What the CNN's last layer sees: (N, 320)."""
     assert isinstance(cnn, BaselineCNN)
     return torch.cat([cnn.layers[:-1](part) for part in _parts(images)]).double().numpy()
@@ -174,8 +174,8 @@ def restored(run: Run) -> Numbers:
     return {
         "before": metrics.ssim(corrupted[changed], originals[changed]),
         "after": metrics.ssim(made[changed], originals[changed]),
-        "sharpness": _sharpness(originals[changed]),
-        "sharpness_after": _sharpness(made[changed]),
+        "sharpness": sharpness(originals[changed]),
+        "sharpness_after": sharpness(made[changed]),
     }
 
 

@@ -22,6 +22,8 @@ from aelib.runs import Run
 Numbers = dict[str, np.ndarray]
 """What a metric gives: arrays by name, over images or none; a single number is an array of shape ()."""
 
+Kinds = type[Experiment] | tuple[type[Experiment], ...]
+
 FOLDER = "evaluations"
 
 
@@ -32,7 +34,7 @@ class Metric:
     Attributes:
         name: the function's.
         version: to be raised with each change of what it finds, or of the names that it gives.
-        of: the kind of experiments that it is about.
+        of: the kind of experiments that it is about, or several.
         judges: experiments whose runs, of seed 0, it asks; they come after the run, in this order.
         reads: other metrics that it reads.
         weights: whether it needs the run's weights, which a summary has not.
@@ -42,7 +44,7 @@ class Metric:
 
     name: str
     version: int
-    of: type[Experiment]
+    of: Kinds
     judges: tuple[str, ...]
     reads: tuple[str, ...]
     weights: bool
@@ -56,7 +58,7 @@ METRICS: dict[str, Metric] = {}
 def metric(
     *,
     version: int,
-    of: type[Experiment],
+    of: Kinds,
     judges: tuple[str, ...] = (),
     reads: tuple[str, ...] = (),
     weights: bool = True,

@@ -18,6 +18,7 @@ from aelib.experiments.opened import (
     prepared,
     random_box,
     tested_on,
+    trained_on,
 )
 from aelib.experiments.origin import command, differences, doubt, mend, source_of
 from aelib.experiments.registry import (
@@ -25,6 +26,7 @@ from aelib.experiments.registry import (
     AutoencoderExperiment,
     ClassifierExperiment,
     Experiment,
+    SecondStageExperiment,
     TransferExperiment,
     as_configured,
     configure,
@@ -36,6 +38,7 @@ __all__ = [
     "AutoencoderExperiment",
     "ClassifierExperiment",
     "Experiment",
+    "SecondStageExperiment",
     "Trained",
     "TrainedRun",
     "TransferExperiment",
@@ -64,4 +67,5 @@ __all__ = [
     "summarise",
     "tested_on",
     "train_again",
+    "trained_on",
 ]

@@ -169,6 +169,21 @@ def tested_on(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return images, garments.test_labels[: split.test].numpy()
 
 
+def trained_on(run: Run, most: int | None = None, *, validation: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The images that `run` was trained on, (N, 28, 28), or validated on, as `tested_on` gives those of the test.
+
+    Args:
+        most: as many at most, the first ones; all by default.
+
+    Raises:
+        AelibError: there are other images now than those that it was trained on.
+    """
+    garments = images_of(run)
+    loaders = GarmentLoaders(garments, split_kept(run.config))
+    chosen = (loaders.validation_indices if validation else loaders.train_indices)[:most]
+    return garments.train_images[chosen, 0].numpy() / np.float32(255), garments.train_labels[chosen].numpy()
+
+
 def random_box(run: Run) -> float:
     """Share of the range of the codes of `run` that the report draws its random codes from."""
     experiment = EXPERIMENTS[run.config["experiment"]]
