@@ -1,8 +1,11 @@
 """Metrics over stored runs: each a function with a version, whose result is kept beside the run that it is of."""
 
 from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
-from aelib.evaluate.classifiers import answers  # and with it, the others' entries
+from aelib.evaluate.classifiers import answers, judged_logits, logits_of  # and with it, the others' entries
+from aelib.evaluate.damage import DAMAGES, WAYS, damaged, filtered, restored_by
 from aelib.evaluate.drawing import FITTED, SAMPLERS, samplers
+from aelib.evaluate.few_labels import LABELS
+from aelib.evaluate.oddity import KINDS, SCORES
 from aelib.evaluate.rate import ACTIVE_KL, ACTIVE_VARIANCE
 from aelib.evaluate.store import METRICS, Metric, evaluate, faults, metric, metrics_of
 from aelib.evaluate.table import Evaluation, table
@@ -11,19 +14,29 @@ __all__ = [
     "ACTIVE_KL",
     "ACTIVE_VARIANCE",
     "CORRUPTIONS",
+    "DAMAGES",
     "FITTED",
+    "KINDS",
+    "LABELS",
     "METRICS",
     "SAMPLERS",
+    "SCORES",
+    "WAYS",
     "Evaluation",
     "Metric",
     "aggregate_posterior",
     "answers",
+    "damaged",
     "evaluate",
     "faults",
+    "filtered",
+    "judged_logits",
+    "logits_of",
     "metric",
     "metrics_of",
     "probabilities",
     "restorations",
+    "restored_by",
     "samplers",
     "table",
     "tsne_map",
