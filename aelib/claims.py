@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aelib import figures, runs, tables, verdicts
+from aelib import figures, tables, verdicts
 from aelib.errors import AelibError
 from aelib.evidence import EVIDENCE, Seeds
-from aelib.profiles import find_profile
+from aelib.profiles import command_options, find_profile
 from aelib.statements import STATEMENTS, Statement
 from aelib.verdicts import Outcome, Reproduces, Rule
 
@@ -193,5 +193,5 @@ def _claim(case: Case, verdict: str, rulings: Sequence[Ruling], profile: str) ->
         least.interval,
         rule.near if isinstance(rule := next(iter(statement.rules.values())), Reproduces) else None,
         tuple(rulings),
-        f"aelib claims --seeds {','.join(map(str, case.seeds))}" + runs.command_options(profile, 0),
+        f"aelib claims --seeds {','.join(map(str, case.seeds))}" + command_options(profile, 0),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ PROFILES = {
         max_epochs=None,
         trials=60,
         notice="",
-        seeds=(1, 2, 3),  # those of 0 to 4 that are trained and published
+        seeds=(0, 1, 2, 3),  # those of 0 to 4 that are trained and published
     ),
     # Half the data and at most 20 epochs: everything from scratch in minutes on two cores.
     "quick": Profile(
@@ -116,3 +117,10 @@ def notice_of(path: Path, provenance: Mapping[str, Any]) -> str:
     """What marks what is made from the run or study at `path`; empty for what is published."""
     profile = PROFILES[profile_of(path, provenance)]
     return _notice(profile, provenance["data"]) if provenance.get("dataset") else profile.notice
+
+
+def command_options(profile: str, seed: int, provenance: Mapping[str, Any] | None = None) -> str:
+    """What a command of `aelib` needs for runs of these, as text to append; nothing for its defaults."""
+    dataset = (provenance or {}).get("dataset")
+    images = f" --dataset {shlex.quote(dataset)}" if dataset else ""
+    return (f" --profile {profile}" if profile != "report" else "") + images + (f" --seed {seed}" if seed else "")

@@ -7,29 +7,26 @@
 - `arrays.safetensors`: what took long to compute and the figures need;
 - `provenance.json`: commit, versions, hardware, time;
 - `SHA256SUMS`: a checksum of each, as `sha256sum --check` reads it;
-- `evaluations/`: what metrics have found of it since (`aelib.evaluate`).
-
-The weights may have been left out since, to save room (`leave_out_weights`): then their checksum still stands for them.
+- `evaluations/`: what metrics have found of it since (`aelib.evaluate`). The weights may have been left out since, to
+  save room (`leave_out_weights`): then their checksum still stands for them.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from aelib import formats
 from aelib.errors import AelibError, at_home, unwritable_explained
 
 if TYPE_CHECKING:
@@ -129,13 +126,6 @@ def experiment_of(path: Path) -> str:
     return path.name.rpartition("-")[0]
 
 
-def command_options(profile: str, seed: int, provenance: Mapping[str, Any] | None = None) -> str:
-    """What a command of `aelib` needs for runs of these, as text to append; nothing for its defaults."""
-    dataset = (provenance or {}).get("dataset")
-    images = f" --dataset {shlex.quote(dataset)}" if dataset else ""
-    return (f" --profile {profile}" if profile != "report" else "") + images + (f" --seed {seed}" if seed else "")
-
-
 def is_there(path: Path) -> bool:
     """Whether there is a run or a study at `path`; one that comes with aelib is put there first.
 
@@ -205,7 +195,7 @@ def load(path: str | Path) -> Run:
     return Run(
         config=config,
         weights={} if has_left_out_weights(path) else _tensors(path, WEIGHTS, content),
-        history=_from_csv(content["history.csv"].decode()),
+        history=formats.from_csv(content["history.csv"].decode()),
         metrics=json.loads(content["metrics.json"]),
         arrays=_tensors(path, "arrays.safetensors", content),
         provenance=json.loads(content["provenance.json"]),
@@ -279,10 +269,9 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 def digest_of_weights(path: Path) -> str | None:
     """SHA-256, in hexadecimal, of the weights of the run at `path` as it was written; None where nothing says it."""
-    try:
+    with suppress(AelibError):
         return _read_checksums(path).get(WEIGHTS)
-    except AelibError:
-        return None
+    return None
 
 
 def has_left_out_weights(path: Path) -> bool:
@@ -333,12 +322,12 @@ def _encoded(contents: Contents) -> dict[str, bytes]:
     import safetensors.torch
 
     return {
-        "config.json": to_json(contents.config),
+        "config.json": formats.to_json(contents.config),
         WEIGHTS: safetensors.torch.save(contents.weights),
-        "history.csv": _to_csv(contents.history).encode(),
-        "metrics.json": to_json(contents.metrics),
+        "history.csv": formats.to_csv(contents.history).encode(),
+        "metrics.json": formats.to_json(contents.metrics),
         "arrays.safetensors": safetensors.torch.save(contents.arrays),
-        "provenance.json": to_json(contents.provenance),
+        "provenance.json": formats.to_json(contents.provenance),
     }
 
 
@@ -359,23 +348,3 @@ def publish(files: dict[str, bytes], path: Path) -> None:
         os.replace(path, old)
     os.replace(draft, path)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def to_json(value: Any) -> bytes:
-    """`value` as JSON, for people to read."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _to_csv(rows: list[dict[str, float]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _from_csv(text: str) -> list[dict[str, float]]:
-    return [
-        {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
-        for row in csv.DictReader(io.StringIO(text))
-    ]

@@ -42,6 +42,7 @@ from aelib import (
     cli,
     data,
     experiments,
+    formats,
     latent,
     metrics,
     profiles,
@@ -758,7 +759,7 @@ def test_a_configuration_leads_nowhere_else(tmp_path, all_tiny):
     path = shutil.copytree(run.path, tmp_path / run.path.name)
     for name in ("experiment", "encoder"):
         config = run.config | {name: "../../elsewhere"}
-        (path / "config.json").write_bytes(runs.to_json(config))
+        (path / "config.json").write_bytes(formats.to_json(config))
         lines = (path / runs.CHECKSUMS).read_text().splitlines()
         digest = hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
         lines = [f"{digest}  config.json" if line.endswith("  config.json") else line for line in lines]
@@ -812,7 +813,7 @@ def test_wrong_parameters_in_python():
         else:
             # What was let through can be written down, and read back as it was.
             for part in (changed.model, changed.training):
-                assert type(part)(**json.loads(runs.to_json(plain(asdict(part))))) == part
+                assert type(part)(**json.loads(formats.to_json(plain(asdict(part))))) == part
 
     check()
     assert len(said) > count / 2

@@ -14,7 +14,7 @@ from aelib.errors import AelibError
 from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted, said_by_images
 from aelib.models import Model
 from aelib.models.base import plain
-from aelib.profiles import PROFILES, profile_of
+from aelib.profiles import PROFILES, command_options, profile_of
 from aelib.runs import Run
 
 
@@ -89,7 +89,7 @@ def command(path: Path) -> str:
     differs = provenance.get("differs")
     if differs is None:  # an older version kept none
         differs = differences(config, profile, source_of(path, config))
-    options = runs.command_options(profile, config["seed"], provenance)
+    options = command_options(profile, config["seed"], provenance)
     return f"aelib train {name}{_settings(differs)} --again{options}"
 
 

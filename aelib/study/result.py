@@ -21,7 +21,7 @@ from aelib import code_version, epochs, probe, runs
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
-from aelib.profiles import profile_of
+from aelib.profiles import command_options, profile_of
 from aelib.study.plan import Plan
 from aelib.study.queue import counted, idle_lock
 from aelib.study.space import SymmetricAutoencoderHPS
@@ -149,7 +149,7 @@ def doubt(path: Path) -> str:
 def command(path: Path) -> str:
     """What makes the finished study at `path` again."""
     config, provenance = runs.about(path)
-    return f"rm -r {path}; aelib study{runs.command_options(profile_of(path, provenance), config['seed'], provenance)}"
+    return f"rm -r {path}; aelib study{command_options(profile_of(path, provenance), config['seed'], provenance)}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from aelib import code_version, cores, runs
+from aelib import code_version, cores, formats, runs
 from aelib.errors import AelibError, at_least_one, unwritable_explained
 from aelib.models import SymmetricAutoencoder
 from aelib.provenance import record_of_this_process
@@ -137,7 +137,7 @@ def _publish(plan: Plan) -> None:
                 "storage": "journal" if plan.storage is None else plan.storage.partition(":")[0],
             }
         )
-        files = (runs.to_json(plan.config()), journal.read_bytes(), runs.to_json(provenance))
+        files = (formats.to_json(plan.config()), journal.read_bytes(), formats.to_json(provenance))
         runs.publish(dict(zip(result.FILES, files, strict=True)), plan.path)
         shutil.rmtree(plan.workspace)
 

@@ -1,0 +1,30 @@
+"""How numbers are written into files, and read back: JSON and CSV for people to read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+
+def to_json(value: Any) -> bytes:
+    """`value` as JSON, for people to read."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def to_csv(rows: list[dict[str, float]]) -> str:
+    """`rows`, at least one, all with the same keys, as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def from_csv(text: str) -> list[dict[str, float]]:
+    """The rows of `to_csv`; `epoch` is a whole number."""
+    return [
+        {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
