@@ -2,10 +2,10 @@
 
 from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
 from aelib.evaluate.classifiers import answers  # and with it, the others' entries
-from aelib.evaluate.drawing import FITTED, SAMPLERS, samplers
-from aelib.evaluate.rate import ACTIVE_KL, ACTIVE_VARIANCE
+from aelib.evaluate.drawing import FITTED, SAMPLERS, by_sampler, samplers
+from aelib.evaluate.rate import ACTIVE_KL, ACTIVE_VARIANCE, said
 from aelib.evaluate.store import METRICS, Metric, evaluate, faults, metric, metrics_of
-from aelib.evaluate.table import Evaluation, table
+from aelib.evaluate.table import Evaluation, of_seeds, table
 
 __all__ = [
     "ACTIVE_KL",
@@ -18,12 +18,15 @@ __all__ = [
     "Metric",
     "aggregate_posterior",
     "answers",
+    "by_sampler",
     "evaluate",
     "faults",
     "metric",
     "metrics_of",
+    "of_seeds",
     "probabilities",
     "restorations",
+    "said",
     "samplers",
     "table",
     "tsne_map",
