@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from aelib import words
 from aelib.hyperparameters import TrainingConfig
@@ -52,6 +53,14 @@ def number(value: float | None) -> str:
 def percent(share: float, digits: int = 0) -> str:
     """A share in [0, 1] in per cent, for example `25 %`."""
     return f"{100 * share:.{digits}f} %"
+
+
+def interval(values: Sequence[float], form: str) -> str:
+    """The mean of `values`, one a seed, and half the width of its 95 % interval (Student's t): `20.3 ± 0.4`."""
+    said = f"{np.mean(values):{form}}"
+    if len(values) > 1:
+        said += f" ± {stats.t.ppf(0.975, len(values) - 1) * stats.sem(values):{form}}"
+    return said
 
 
 def among(values: Sequence[float], form: str) -> str:

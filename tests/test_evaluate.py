@@ -114,6 +114,52 @@ def test_every_metric_of_every_experiment(all_tiny, tiny_results, name):
     assert evaluate.faults(run) == []
 
 
+def test_samplers_are_those_that_a_model_has(all_tiny, tiny_results):
+    """And all numbers of a sampler are found again by its name."""
+    asked = {"profile": "smoke", "folder": tiny_results}
+    fitted = {"gaussian", "mixture_10", "mixture_50", "mixture_200"}
+    plain, stage = experiments.obtain("convolutional", **asked), experiments.obtain("second_stage", **asked)
+    for name, expected in (
+        ("convolutional", {"box", *fitted}),
+        ("variational", {"box", "prior", "aggregate_10", *fitted}),
+        ("second_stage", {"second_stage"}),
+    ):
+        run = experiments.obtain(name, **asked)
+        trained, ways = evaluate.samplers(run)
+        assert {*ways} == expected
+        for draw in ways.values():
+            codes = draw(7, 1)
+            assert codes.shape == (7, trained.codes.shape[1])
+            assert (draw(7, 1) == codes).all()
+            assert (draw(7, 2) != codes).any()
+        scores = evaluate.by_sampler([evaluate.evaluate(run, "samples")] * 2)
+        assert {*scores} == expected | {"reconstructions"}
+        assert {len(each["frechet"]) for each in scores.values()} == {2}
+    assert evaluate.samplers(stage)[0].run.config["experiment"] == "variational"
+    assert len(evaluate.of_seeds(plain, "rate")) == 1
+
+
+def test_what_is_said_adds_up(all_tiny, tiny_results):
+    run = experiments.obtain("variational", profile="smoke", folder=tiny_results, beta=0.01)
+    found = evaluate.evaluate(run, "rate")
+    said = evaluate.said([found])
+    assert said["nats"][0] == pytest.approx(run.metrics["test_kl"], rel=1e-3)
+    assert said["error"][0] == pytest.approx(run.metrics["test_reconstruction"], rel=1e-3)
+    assert said["drawn_error"][0] > 0
+    assert said["loss"][0] == pytest.approx(said["drawn_error"][0] + 0.01 * said["nats"][0] / 784)
+    assert 0 <= said["units"][0] <= 4
+    assert said["kl_least"][0] <= said["kl_most"][0]
+
+
+def test_the_ends_of_the_scale_are_where_they_must_be(all_tiny, tiny_results):
+    scores = evaluate.by_sampler(
+        [evaluate.evaluate(experiments.obtain("cnn_augmented", profile="smoke", folder=tiny_results), "ends")]
+    )
+    assert scores["train"]["gradients"] < scores["noise"]["gradients"]
+    assert scores["mean"]["ratio"] < scores["noise"]["ratio"], "noise is as far from all"
+    assert scores["train"]["coverage"] > scores["noise"]["coverage"]
+
+
 def test_the_command_fills_in_what_is_missing_and_verify_sees_what_is_wrong(
     run, tmp_path, monkeypatch, capsys, counted
 ):

@@ -78,12 +78,16 @@ def all_figures(of):
     yield figures.reproductions([row, replace(row, ours=[0.6, 0.7])], of=of)
     yield figures.rows_of_images(dict.fromkeys("abc", images[:6]), titles=list("123456"), of=of)
     yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), of=of)
+    ways = {way: [5.0 + place, 7.0] for place, way in enumerate("abcdefgh")}
+    yield figures.dots({"plain": ways, "denoising": {"a": [3.0]}}, "Distance", lines={"real": 0.3}, of=of)
+    curve = figures.Curve("Error", {"net": ([0.1, 1], [[2, 3], [4]])}, {"line": ([0.1, 1], [1, 2])}, {"end": 1}, True)
+    yield figures.along([curve, figures.Curve("Units", {"net": ([0.1, 1], [[2], [4]])})], "β", of=of)
 
 
 def test_every_figure_carries_the_notice_of_its_profile():
     for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
         drawn = list(all_figures(of))
-        assert [figure.get_suptitle() for figure in drawn] == [notice] * 21
+        assert [figure.get_suptitle() for figure in drawn] == [notice] * 23
 
 
 def test_a_figure_is_the_same_file_each_time():
@@ -281,3 +285,17 @@ def test_the_reports_curves_stand_beside_ours():
     study = figures.study_history(np.array([0.02, 0.012]), np.zeros(2, bool), 1, theirs=report.objectives(), of=[])
     steps = [line.get_ydata() for line in study.axes[0].lines if line.get_color() == figures.REPORT]
     assert min(steps[-1]) == pytest.approx(report.STUDY["best"], abs=5e-6)
+
+
+def test_an_interval_is_that_of_the_mean():
+    """Student's t for three: 4.30 standard errors."""
+    assert tables.interval([1.0, 2.0, 3.0], ".2f") == "2.00 ± 2.48"
+    assert tables.interval([1.5], ".1f") == "1.5"
+
+
+def test_the_lines_along_a_curve_are_means_and_its_columns_all_seeds():
+    curve = figures.Curve("Error", {"net": ([0.1, 1], [[2, 4], [5]])}, {"line": ([0.1], [7])})
+    drawn = figures.along([curve], "β", of=REPORT)
+    assert drawn.columns["value"] == [2, 4, 5, 7]
+    assert drawn.columns["line"] == ["net"] * 3 + ["line"]
+    assert [*drawn.axes[0].lines[0].get_ydata()] == [3, 5]

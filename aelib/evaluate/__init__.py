@@ -3,12 +3,12 @@
 from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
 from aelib.evaluate.classifiers import answers, judged_logits, logits_of  # and with it, the others' entries
 from aelib.evaluate.damage import DAMAGES, WAYS, damaged, filtered, restored_by
-from aelib.evaluate.drawing import FITTED, SAMPLERS, samplers
+from aelib.evaluate.drawing import FITTED, SAMPLERS, by_sampler, samplers
 from aelib.evaluate.few_labels import LABELS
 from aelib.evaluate.oddity import KINDS, SCORES
-from aelib.evaluate.rate import ACTIVE_KL, ACTIVE_VARIANCE
+from aelib.evaluate.rate import ACTIVE_KL, ACTIVE_VARIANCE, said
 from aelib.evaluate.store import METRICS, Metric, evaluate, faults, metric, metrics_of
-from aelib.evaluate.table import Evaluation, table
+from aelib.evaluate.table import Evaluation, of_seeds, table
 
 __all__ = [
     "ACTIVE_KL",
@@ -26,6 +26,7 @@ __all__ = [
     "Metric",
     "aggregate_posterior",
     "answers",
+    "by_sampler",
     "damaged",
     "evaluate",
     "faults",
@@ -34,9 +35,11 @@ __all__ = [
     "logits_of",
     "metric",
     "metrics_of",
+    "of_seeds",
     "probabilities",
     "restorations",
     "restored_by",
+    "said",
     "samplers",
     "table",
     "tsne_map",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -132,6 +132,15 @@ def samples(run: Run, eye: Run) -> Numbers:
         codes = draw(min(DRAWN, len(trained.images)), 1)
         found |= judge(name, trained.model.decode(codes)[:, 0])
     return found
+
+
+def by_sampler(found: Sequence[Numbers]) -> dict[str, dict[str, list[float]]]:
+    """What `samples` or `ends` found of several seeds: by sampler, its numbers by name, each of all seeds."""
+    scores: dict[str, dict[str, list[float]]] = {}
+    for key in found[0]:
+        sampler, _, number = key.rpartition("_")
+        scores.setdefault(sampler, {})[number] = [float(each[key].astype(np.float64).mean()) for each in found]
+    return scores
 
 
 @metric(version=1, of=ClassifierExperiment)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -65,6 +67,29 @@ def _posteriors(model: VariationalAutoencoder, images: np.ndarray) -> tuple[np.n
     parts = [model.posterior(part) for part in torch.from_numpy(images)[:, None].split(500)]
     means, log_variances = (torch.cat(each).double().numpy() for each in zip(*parts, strict=True))
     return means, log_variances
+
+
+def said(found: Sequence[Numbers], pixels: int = 784) -> dict[str, list[float]]:
+    """What `rate` found of several seeds of a variational autoencoder, by name, each of all seeds.
+
+    `nats` and `bits` of an image; `units` that are active, and `units_by_variance`; `error` and `drawn_error`, and
+    `psnr`, in dB, of the first; `loss` of drawn codes, as in training; and `beta`, `mmd`, `kl_least` and `kl_most`.
+    """
+    numbers: dict[str, list[float]] = {}
+    for each in found:
+        nats, beta = float(each["kl"].sum()), float(each["beta"])
+        made = {
+            "nats": nats,
+            "bits": nats / np.log(2),
+            "units": int((each["kl"] > ACTIVE_KL).sum()),
+            "units_by_variance": int((each["variance"] > ACTIVE_VARIANCE).sum()),
+            "psnr": -10 * np.log10(float(each["error"])),
+            "loss": float(each["drawn_error"]) + beta * nats / pixels,
+        }
+        kept = ("error", "drawn_error", "beta", "mmd", "kl_least", "kl_most")
+        for name, value in (made | {name: float(each[name]) for name in kept}).items():
+            numbers.setdefault(name, []).append(value)
+    return numbers
 
 
 @metric(version=1, of=AutoencoderExperiment)

@@ -9,9 +9,10 @@ from typing import Any
 
 from aelib import index, runs
 from aelib.errors import AelibError, known
-from aelib.evaluate.store import METRICS, evaluate, metrics_of
+from aelib.evaluate.store import METRICS, Numbers, evaluate, metrics_of
 from aelib.experiments import EXPERIMENTS
 from aelib.profiles import find_profile
+from aelib.runs import Run
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Evaluation:
     metric: str
     numbers: dict[str, float]
     fault: str = ""
+
+
+def of_seeds(run: Run, name: str) -> list[Numbers]:
+    """What the metric `name` finds of `run`, and of the stored runs that differ in the seed alone; at least of one."""
+    return [
+        evaluate(run, name),
+        *(evaluate(each, name) for each in index.seeds_of(run)[1:] if name in metrics_of(each)),
+    ]
 
 
 def table(*names: str, profile: str = "report", folder: str | Path | None = None) -> Iterator[Evaluation]:

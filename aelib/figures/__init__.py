@@ -1,6 +1,7 @@
 """Arrays and histories → matplotlib figures, in one visual language; nothing here trains, loads or shows."""
 
 from aelib.figures.codes import class_map, class_maps, pca_axes
+from aelib.figures.comparisons import Curve, along, dots
 from aelib.figures.drawing import COLOURS, DPI, REPORT, STYLE, WIDTH, Drawing, Stored, classes_of, colours
 from aelib.figures.images import architecture, epochs_shown, generated, image_grid, reconstructions, rows_of_images
 from aelib.figures.numbers import CostPanel, Reproduced, growth, reproductions
@@ -23,9 +24,11 @@ __all__ = [
     "STYLE",
     "WIDTH",
     "CostPanel",
+    "Curve",
     "Drawing",
     "Reproduced",
     "Stored",
+    "along",
     "architecture",
     "best_of",
     "class_map",
@@ -34,6 +37,7 @@ __all__ = [
     "colours",
     "confusion_difference",
     "confusion_matrix",
+    "dots",
     "epochs_shown",
     "finder_curve",
     "generated",
