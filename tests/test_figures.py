@@ -84,7 +84,8 @@ def all_figures(of):
     panel = ([0.1, 0.4], "Share", dict.fromkeys(("denoiser", "median", "non-local means"), line))
     yield figures.restoring({"noise": panel, "blur": panel, "erased": panel, "salt and pepper": panel}, of=of)
     bins = np.array([[0, 5, 9], [0, 0.5, 0.9], [0, 0.4, 0.95]])
-    yield figures.reliability(dict.fromkeys(("head", "CNN", "CNN, transforms"), {"before": bins, "after": bins}), of=of)
+    both = {"before": bins, "after": bins}
+    yield figures.reliability({"head": both, "CNN": both, "CNN, transforms": both}, of=of)
     yield figures.refusing(np.array([0, 0.1, 0.5]), {"CNN": np.array([0.9, 0.95, 0.99])}, of=of)
     areas = {"error": [(0.4, 0.01), (0.9, 0.02)], "features, mahalanobis": [(0.6, 0.01), (1.0, 0.0)]}
     yield figures.odd(["Ankle boot", "Bag"], areas, of=of)
