@@ -14,12 +14,16 @@ The rule of the comparison at few labels, written before there were numbers:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aelib import sweeps
+import numpy as np
+from scipy.stats import t
+
+from aelib import calibration, evaluate, experiments, runs, sweeps
 from aelib.errors import known
+from aelib.runs import Run
 
 RATE_DRAW = 5
 """Seed of the draw that learning rates were chosen on."""
@@ -80,7 +84,7 @@ PLANS = {
     ),
     "smoke": Plan(
         labels=(10, 100),
-        draws=(0, 1),
+        draws=(0,),
         all_labels=1_280,
         most_draws=(0,),
         rates=(0.001,),
@@ -167,3 +171,128 @@ def train_without(experiment: str, profile: str = "report", **options: Any) -> l
     """
     plan = PLANS[profile]
     return sweeps.sweep(experiment, without=list(plan.without), max_epochs=plan.odd_epochs, profile=profile, **options)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a method reaches with how many labels.
+
+    Attributes:
+        title: of the method.
+        labels: S numbers of labelled images, rising.
+        accuracy: of each number the test accuracy of each draw, S lists.
+        cross_entropy: the same in nats; of neighbours, who give no probabilities, empty.
+    """
+
+    title: str
+    labels: list[int]
+    accuracy: list[list[float]]
+    cross_entropy: list[list[float]]
+
+    def means(self, what: str = "accuracy") -> np.ndarray:
+        """Of each number of labels the mean over the draws, (S,)."""
+        return np.array([np.mean(each) for each in getattr(self, what)])
+
+    def within(self, labels: Sequence[int]) -> Curve:
+        """The same at those of its numbers that are among `labels`."""
+        places = [place for place, number in enumerate(self.labels) if number in labels]
+        parts = (self.accuracy, self.cross_entropy)
+        accuracy, loss = ([part[place] for place in places] if part else [] for part in parts)
+        return Curve(self.title, [self.labels[place] for place in places], accuracy, loss)
+
+
+def _of_rows(title: str, rows: Sequence[sweeps.Row]) -> Curve:
+    numbers = sorted({row.parameters["labels"] for row in rows})
+    by_number = [[row.metrics for row in rows if row.parameters["labels"] == number] for number in numbers]
+    accuracy, loss = ([[each[name] for each in few] for few in by_number] for name in ("test_accuracy", "test_loss"))
+    return Curve(title, numbers, accuracy, loss)
+
+
+def _of_evaluation(title: str, found: Mapping[str, np.ndarray], name: str) -> Curve:
+    numbers = sorted({int(each) for each in found["labels"]})
+    parts = [
+        [found[f"{name}_{what}"][found["labels"] == number].tolist() for number in numbers]
+        if f"{name}_{what}" in found
+        else []
+        for what in ("accuracy", "cross_entropy")
+    ]
+    return Curve(title, numbers, parts[0], parts[1])
+
+
+def few_labels(profile: str = "report") -> tuple[dict[str, Curve], list[Run]]:
+    """What each method reaches, by name, and the runs that this is from; what is missing is trained, or evaluated."""
+    found, of = {}, list[Run]()
+    for name, title in ENCODERS.items():
+        run = experiments.obtain(name, profile=profile)
+        of.append(run)
+        probes = evaluate.evaluate(run, "probes")
+        found[f"code {name}"] = _of_evaluation(f"logistic regression on the code, {title}", probes, "code")
+        found[f"features {name}"] = _of_evaluation(f"logistic regression on features, {title}", probes, "features")
+    plain = evaluate.evaluate(of[0], "pixels")
+    found["components"] = _of_evaluation("logistic regression on principal components", plain, "components")
+    found["neighbours"] = _of_evaluation("nearest neighbours, pixels", plain, "neighbours")
+    for name, method in METHODS.items():
+        rows = train_few_labels(name, profile)
+        found[name] = _of_rows(method.title, rows)
+        of += [runs.load(row.path) for row in rows]
+    return found, of
+
+
+def ahead_from(one: Curve, other: Curve, what: str = "accuracy") -> int | None:
+    """The smallest number of labels from which on `other` is better than `one`, in the mean over draws; None if never.
+
+    Of the numbers that both have; better is more accurate, or of a lower cross-entropy.
+    """
+    common = [number for number in one.labels if number in other.labels]
+    first, second = (each.within(common).means(what) for each in (one, other))
+    better = second > first if what == "accuracy" else second < first
+    if not len(better) or not better[-1]:
+        return None
+    worse = np.flatnonzero(~better)
+    return common[worse[-1] + 1 if len(worse) else 0]
+
+
+def crossing(one: Curve, other: Curve) -> str:
+    """In words, from how many labels on `other` is the more accurate one."""
+    number = ahead_from(one, other)
+    common = [each for each in one.labels if each in other.labels]
+    if number is None:
+        return f"with none of the numbers that we tried, up to {common[-1]:,}"
+    if number == common[0]:
+        return f"with all numbers that we tried, from {number:,} on"
+    return f"from {number:,} on"
+
+
+def with_interval(values: Sequence[float], form: str = ".1f", scale: float = 100) -> str:
+    """Mean and, of several, half the width of its 95 % confidence interval (Student's t): `78.1 ± 1.9`."""
+    said = f"{scale * np.mean(values):{form}}"
+    if len(values) > 1:
+        reach = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+        said += f" ± {scale * reach:{form}}"
+    return said
+
+
+def gain(one: Curve, other: Curve, number: int) -> str:
+    """By how many points of accuracy `other` is better than `one` with so many labels: draw by draw, in words."""
+    first, second = (each.within([number]).accuracy[0] for each in (one, other))
+    differences = [after - before for before, after in zip(first, second, strict=False)]
+    return with_interval(differences).replace("-", "−") + " points"
+
+
+def ensemble(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """What several classifiers say together, (M, C): logarithms of the mean of their probabilities."""
+    return np.log(np.maximum(np.mean([calibration.answers(each) for each in logits], axis=0), 1e-12))
+
+
+def odd_classes(experiment: str, profile: str = "report") -> tuple[dict[int, dict[str, np.ndarray]], list[Run]]:
+    """What `evaluate`'s metric `oddity` finds of the autoencoder without each class of the plan, and their runs."""
+    found = {}
+    of = [runs.load(row.path) for row in train_without(experiment, profile)]
+    for run in of:
+        found[run.config["data"]["without"]] = evaluate.evaluate(run, "oddity")
+    return found, of
+
+
+ELSEWHERE: dict[str, float] = {}
+"""Test accuracies that others have published, by method, with their source in `references.bib`: to be filled in from
+the benchmark table of FashionMNIST, and from people's own answers."""

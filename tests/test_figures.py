@@ -82,12 +82,23 @@ def all_figures(of):
     yield figures.dots({"plain": ways, "denoising": {"a": [3.0]}}, "Distance", lines={"real": 0.3}, of=of)
     curve = figures.Curve("Error", {"net": ([0.1, 1], [[2, 3], [4]])}, {"line": ([0.1, 1], [1, 2])}, {"end": 1}, True)
     yield figures.along([curve, figures.Curve("Units", {"net": ([0.1, 1], [[2], [4]])})], "β", of=of)
+    few = ([10, 100, 1000], [[0.3, 0.5], [0.6, 0.7], [0.8]])
+    yield figures.with_labels({f"a method with a long name, {each}": few for each in "abcdefghi"}, "Accuracy", of=of)
+    line = (np.array([30.0, 20.0]), np.array([0.1, 0.5]))
+    panel = ([0.1, 0.4], "Share", dict.fromkeys(("denoiser", "median", "non-local means"), line))
+    yield figures.restoring({"noise": panel, "blur": panel, "erased": panel, "salt and pepper": panel}, of=of)
+    bins = np.array([[0, 5, 9], [0, 0.5, 0.9], [0, 0.4, 0.95]])
+    both = {"before": bins, "after": bins}
+    yield figures.reliability({"head": both, "CNN": both, "CNN, transforms": both}, of=of)
+    yield figures.refusing(np.array([0, 0.1, 0.5]), {"CNN": np.array([0.9, 0.95, 0.99])}, of=of)
+    areas = {"error": [(0.4, 0.01), (0.9, 0.02)], "features, mahalanobis": [(0.6, 0.01), (1.0, 0.0)]}
+    yield figures.odd(["Ankle boot", "Bag"], areas, of=of)
 
 
 def test_every_figure_carries_the_notice_of_its_profile():
     for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
         drawn = list(all_figures(of))
-        assert [figure.get_suptitle() for figure in drawn] == [notice] * 23
+        assert [figure.get_suptitle() for figure in drawn] == [notice] * 28
 
 
 def test_a_figure_is_the_same_file_each_time():

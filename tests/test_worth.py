@@ -165,6 +165,7 @@ def test_the_plan_trains_each_method_once(all_tiny, monkeypatch, capsys):
     plan = replace(
         worth.PLANS["smoke"],
         labels=(10, 64),
+        draws=(0, 1),
         all_labels=64,
         rates=(1e-5, 0.01),
         rate_labels=20,
@@ -197,3 +198,47 @@ def test_plans_name_numbers_that_are_there():
         assert len({*plan.draws}) == len(plan.draws)
         assert worth.RATE_DRAW not in plan.draws
         assert np.all(np.diff(plan.labels) > 0)
+
+
+def curve(*accuracies, labels=(10, 100, 1000)):
+    return worth.Curve("a", [*labels], [[each - 0.01, each + 0.01] for each in accuracies], [])
+
+
+def test_who_is_ahead_from_how_many_labels_on():
+    slow, quick = curve(0.5, 0.7, 0.9), curve(0.6, 0.72, 0.8)
+    assert worth.ahead_from(quick, slow) == 1000
+    assert worth.ahead_from(slow, quick) is None, "in the end it is behind"
+    assert worth.crossing(quick, slow) == "from 1,000 on"
+    assert worth.crossing(quick, curve(0.7, 0.8, 0.9)) == "with all numbers that we tried, from 10 on"
+    assert worth.crossing(slow, quick) == "with none of the numbers that we tried, up to 1,000"
+    assert worth.crossing(slow, curve(0.6, 0.1, labels=(10, 5000))) == "with all numbers that we tried, from 10 on"
+    assert worth.ahead_from(quick, curve(0.7, 0.7, 0.9)) == 1000, "ahead, behind, ahead: from the last time on"
+    losses = worth.Curve("b", [10, 100], [[0.5], [0.5]], [[2.0], [1.0]])
+    assert worth.ahead_from(losses, worth.Curve("c", [10, 100], [[0], [0]], [[3.0], [0.5]]), "cross_entropy") == 100
+
+
+def test_intervals_in_words():
+    assert worth.with_interval([0.5]) == "50.0"
+    assert worth.with_interval([0.4, 0.5, 0.6]) == "50.0 ± 24.8", "t(0.975, 2) = 4.303, of a standard error of 5.77"
+    assert worth.gain(curve(0.7), curve(0.6), 10) == "−10.0 ± 0.0 points", "draw by draw"
+
+
+def test_an_ensemble_is_the_mean_of_probabilities():
+    one, other = np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])
+    assert np.exp(worth.ensemble([one, other])) == pytest.approx(np.array([[0.7, 0.3]]))
+    assert worth.ensemble([one]) == pytest.approx(one)
+
+
+def test_all_of_the_comparison_is_one_table(all_tiny, monkeypatch):
+    monkeypatch.setitem(worth.PLANS, "smoke", replace(worth.PLANS["smoke"], labels=(10, 30)))
+    found, of = worth.few_labels("smoke")
+    assert {*worth.METHODS} < {*found}
+    assert {"components", "neighbours", "code variational", "features denoising"} < {*found}
+    assert found["neighbours"].cross_entropy == []
+    for name, each in found.items():
+        assert all(0 <= value <= 1 for values in each.accuracy for value in values), name
+        assert len(each.accuracy) == len(each.labels), name
+    assert len({run.path for run in of}) == len(of)
+    classes, left = worth.odd_classes("variational", "smoke")
+    assert [*classes] == [3]
+    assert left[0].config["data"]["without"] == 3

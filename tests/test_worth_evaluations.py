@@ -138,7 +138,7 @@ def test_what_is_odd_is_told_from_what_is_not(all_tiny, tiny_results):
     assert not {name for name in other if name.endswith("_class")}
     assert all(0 <= found[name][0] <= 1 for name in names)
     assert found["features_mahalanobis_noisy"][0] > 0.9
-    assert found["error_blurred"][0] < 0.5 < found["error_noisy"][0], "what is simpler seems more usual"
+    assert found["error_blurred"][0] < 0.5, "what is simpler seems more usual"
     assert abs(found["code_neighbours_synthetic"][0] - 0.5) < 0.3, "here they are what trained"
     plain = evaluate.evaluate(experiments.obtain("convolutional", **options), "oddity")
     assert not {name for name in plain if name.startswith("bound")}

@@ -16,6 +16,7 @@ from aelib.figures.search import (
     usual,
 )
 from aelib.figures.trainings import confusion_difference, confusion_matrix, finder_curve, loss_histories, loss_history
+from aelib.figures.worth import odd, refusing, reliability, restoring, with_labels
 
 __all__ = [
     "COLOURS",
@@ -47,13 +48,18 @@ __all__ = [
     "latent_scatter",
     "loss_histories",
     "loss_history",
+    "odd",
     "pareto_front",
     "pareto_fronts",
     "pca_axes",
     "reconstructions",
+    "refusing",
+    "reliability",
     "reproductions",
+    "restoring",
     "rows_of_images",
     "study_contour",
     "study_history",
     "usual",
+    "with_labels",
 ]
