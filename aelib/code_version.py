@@ -20,6 +20,7 @@ DECISIVE = (
     "data/batches",
     "engines",
     "epochs",
+    "experiments/kinds",
     "experiments/registry",
     "finder",
     "hyperparameters",

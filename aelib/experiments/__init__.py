@@ -1,6 +1,13 @@
 """The experiments of the report, by name: how each is trained, its runs, and what is in them."""
 
 from aelib.chapter_parameters import only_known_parameters
+from aelib.experiments.kinds import (
+    AutoencoderExperiment,
+    ClassifierExperiment,
+    Experiment,
+    SecondStageExperiment,
+    TransferExperiment,
+)
 from aelib.experiments.making import (
     check,
     find,
@@ -21,17 +28,7 @@ from aelib.experiments.opened import (
     trained_on,
 )
 from aelib.experiments.origin import command, differences, doubt, mend, source_of
-from aelib.experiments.registry import (
-    EXPERIMENTS,
-    AutoencoderExperiment,
-    ClassifierExperiment,
-    Experiment,
-    SecondStageExperiment,
-    TransferExperiment,
-    as_configured,
-    configure,
-    find_experiment,
-)
+from aelib.experiments.registry import EXPERIMENTS, as_configured, configure, find_experiment
 
 __all__ = [
     "EXPERIMENTS",

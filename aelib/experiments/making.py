@@ -16,17 +16,10 @@ from aelib import code_version, cores, engines, probe, runs
 from aelib.data import Garments
 from aelib.errors import AelibError, a_seed, known
 from aelib.experiments import opened, origin
+from aelib.experiments.kinds import Experiment
 from aelib.experiments.measures import halved, measure, summarise
 from aelib.experiments.opened import TrainedRun
-from aelib.experiments.registry import (
-    EXPERIMENTS,
-    Experiment,
-    as_configured,
-    configure,
-    find_experiment,
-    fitted,
-    split_of,
-)
+from aelib.experiments.registry import EXPERIMENTS, as_configured, configure, find_experiment, fitted, split_of
 from aelib.models.base import decisive
 from aelib.profiles import find_profile
 from aelib.provenance import commit_checked_out, record_of_this_process

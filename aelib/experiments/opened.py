@@ -14,13 +14,10 @@ from torch import Tensor
 from aelib import runs
 from aelib.data import GarmentLoaders, Garments, SplitConfig, own
 from aelib.errors import AelibError
+from aelib.experiments.kinds import AutoencoderExperiment, ClassifierExperiment
 from aelib.experiments.measures import encode, measure
 from aelib.experiments.origin import command, source_of, untrained
-from aelib.experiments.registry import (
-    EXPERIMENTS,
-    AutoencoderExperiment,
-    ClassifierExperiment,
-)
+from aelib.experiments.registry import EXPERIMENTS
 from aelib.models import Model, SymmetricAutoencoder
 from aelib.profiles import PROFILES
 from aelib.runs import Run

@@ -11,7 +11,8 @@ from typing import Any
 from aelib import code_version, probe, runs
 from aelib.data import Garments, SampleConfig
 from aelib.errors import AelibError
-from aelib.experiments.registry import EXPERIMENTS, Experiment, as_configured, fitted, said_by_images
+from aelib.experiments.kinds import Experiment
+from aelib.experiments.registry import EXPERIMENTS, as_configured, fitted, said_by_images
 from aelib.models import Model
 from aelib.models.base import plain
 from aelib.profiles import PROFILES, command_options, profile_of
