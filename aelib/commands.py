@@ -179,13 +179,8 @@ def do_runs(options: argparse.Namespace) -> None:
                 *_differences(entry.seed, entry.differs),
                 *metrics,
                 f"{entry.bytes / 1e6:.1f} MB",
-                *(
-                    ["summary"]
-                    if entry.summary
-                    else []
-                    if entry.weights or entry.experiment == "study"
-                    else ["without weights"]
-                ),
+                *(["summary"] if entry.summary else []),
+                *(["without weights"] if entry.left_out else []),
             ]
             print(f"{entry.name:<24} {', '.join(said)}{f' ({entry.doubt})' if entry.doubt else ''}")
 

@@ -34,7 +34,7 @@ class Entry:
         seed: of the run.
         metrics: by name; of a study none.
         summary: whether it has kept no weights from the start.
-        weights: whether they are there.
+        left_out: whether its weights have been left out since.
         doubt: why it may not be what today's code makes, in words; empty where it is.
         bytes: that it takes up, its evaluations included.
         finished: when, in ISO 8601.
@@ -46,7 +46,7 @@ class Entry:
     seed: int | None
     metrics: dict[str, float]
     summary: bool
-    weights: bool
+    left_out: bool
     doubt: str
     bytes: int
     finished: str
@@ -70,17 +70,13 @@ def entries(folder: Path) -> list[Entry]:
             config.get("seed"),
             metrics,
             bool(config.get("summary")),
-            _has_weights(path, config),
+            runs.has_left_out_weights(path),
             doubts[path],
             sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
             provenance.get("finished", ""),
         )
         for path, (config, provenance, metrics) in about.items()
     ]
-
-
-SEEDS = range(5)
-"""Of the trainings that the book is about."""
 
 
 def _published(run: Run) -> bool:
@@ -97,6 +93,8 @@ def seeds_of(run: Run) -> list[Run]:
     """
     if not _published(run):
         return [run]
+    from aelib.profiles import PROFILES
+
     about: dict[Path, _About] = {}
     for path in (each.parent for each in run.path.parent.glob(f"{run.config['experiment']}-*/config.json")):
         with contextlib.suppress(OSError, ValueError):  # of what is damaged `aelib verify` says it
@@ -109,7 +107,7 @@ def seeds_of(run: Run) -> list[Run]:
 
     alike = {run.config["seed"]: run.path}
     for path in sorted(
-        (each for each in about if about[each][0].get("seed") in SEEDS),
+        (each for each in about if about[each][0].get("seed") in PROFILES["report"].seeds),
         key=lambda path: (not _has_weights(path, about[path][0]), path.name),
     ):
         if what(path) == what(run.path):
@@ -222,15 +220,12 @@ def remove(folder: Path, names: Iterable[str], *, published: bool = False, weigh
             stands_on = {each for each in config.values() if isinstance(each, str)} & digests.keys()
         if stands_on:
             raise AelibError(f"{path.name} stands on {digests[stands_on.pop()]}: delete both, or neither")
-    if weights_alone:
-        for name in chosen:
-            if not _has_weights(folder / name, runs.about(folder / name)[0]):
-                raise AelibError(f"{name} has no weights")
+    for name in chosen if weights_alone else ():
+        if not _has_weights(folder / name, runs.about(folder / name)[0]):
+            raise AelibError(f"{name} has no weights")
+    delete = runs.leave_out_weights if weights_alone else shutil.rmtree
     for name in chosen:
-        if weights_alone:
-            runs.leave_out_weights(folder / name)
-        else:
-            shutil.rmtree(folder / name)
+        delete(folder / name)
     return chosen
 
 

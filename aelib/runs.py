@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,7 +194,7 @@ def load(path: str | Path) -> Run:
         raise damaged(path, "config.json belongs to another run")
     return Run(
         config=config,
-        weights={} if has_left_out_weights(path) else _tensors(path, WEIGHTS, content),
+        weights=_tensors(path, WEIGHTS, content) if content[WEIGHTS] else {},
         history=formats.from_csv(content["history.csv"].decode()),
         metrics=json.loads(content["metrics.json"]),
         arrays=_tensors(path, "arrays.safetensors", content),
@@ -260,11 +260,11 @@ def checksum(path: Path) -> str | None:
         return None
 
 
-def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hexadecimal, of the file that would keep `weights`."""
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, of the file that would keep `tensors`."""
     import safetensors.torch
 
-    return hashlib.sha256(safetensors.torch.save(dict(weights))).hexdigest()
+    return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
 
 
 def digest_of_weights(path: Path) -> str | None:

@@ -115,6 +115,7 @@ import signal, sys
 from aelib import cli, sweeps
 from test_sweep import _sleeps
 sweeps._train = _sleeps
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
 print("begun", flush=True)
 sys.exit(cli.main("train variational --profile smoke --seeds 0-7 --workers 2".split()))
 """

@@ -25,14 +25,11 @@ from aelib.runs import PATHS, portable
 WIDTH = 6.4
 """Of every figure, in inches: readable on a page and, scaled down, on a phone."""
 
-
 DPI = 300
 """Of the picture of each figure: as journals ask for."""
 
-
 COLOURS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddaa33", "#cc6677", "#882255", "#aa4499", "#444444")
 """One a class, everywhere; told apart with any kind of colour vision (after Paul Tol's muted scheme)."""
-
 
 STYLE: dict[str, Any] = {
     "axes.grid": True,
