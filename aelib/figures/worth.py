@@ -31,13 +31,18 @@ def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, l
 
 @in_our_style
 def with_labels(
-    curves: Mapping[str, tuple[Sequence[int], Sequence[Sequence[float]]]], what: str, *, of: Sequence[Stored]
+    curves: Mapping[str, tuple[Sequence[int], Sequence[Sequence[float]]]],
+    what: str,
+    *,
+    marks: Mapping[str, float] | None = None,
+    of: Sequence[Stored],
 ) -> Drawing:
     """Means over draws against the number of labels, each in a band from the lowest to the highest draw.
 
     Args:
         curves: by title, the numbers of labels and, of each, a value for each draw.
         what: the values are, as the axis is called.
+        marks: what others have reached, by name, at the right edge.
     """
     rows = [
         (title, number, np.mean(values), min(values), max(values), len(values))
@@ -57,6 +62,9 @@ def with_labels(
     ticks = sorted({number for numbers, _ in curves.values() for number in numbers})
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8)
     axis.xaxis.set_minor_formatter(NullFormatter())
+    for name, value in (marks or {}).items():
+        axis.axhline(value, 0.99, 1.01, color=COLOURS[-1], linewidth=1.5, clip_on=False)
+        axis.annotate(name, (1.02, value), xycoords=axis.get_yaxis_transform(), fontsize=8, va="center")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
