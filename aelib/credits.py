@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,50 @@ def origin(path: Path, doubt: str, link: str = "") -> str:
     return (
         f"`{path.name}`: {link}seed {config.get('seed', 0)}, commit {trained_by(about, doubt)}, "
         f"{about['training_seconds']:,.0f} s on {machine(about)}"
+    )
+
+
+MANY = 12
+"""Runs of one experiment that are still named one by one."""
+
+
+def by_experiment(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Runs, and studies, by what their names begin with."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(path.name.rpartition("-")[0], []).append(path)
+    return found
+
+
+def origins(
+    paths: Iterable[Path], doubt: Callable[[Path], str], each: Callable[[Path], str] | None = None, where: str = ""
+) -> list[str]:
+    """Where the runs at `paths` are from, a line a run; one of all runs of an experiment that has many.
+
+    Args:
+        doubt: why a run may not be what today's code makes, in words; empty where it is.
+        each: says it of one run, if not `origin` does.
+        where: one finds each of many runs, said at the end of their line.
+    """
+    each = each or (lambda path: origin(path, doubt(path)))
+    return [
+        line
+        for name, group in by_experiment(paths).items()
+        for line in ([_together(name, group, doubt) + where] if len(group) > MANY else map(each, group))
+    ]
+
+
+def _together(name: str, paths: Sequence[Path], doubt: Callable[[Path], str]) -> str:
+    seeds, commits, machines, seconds = set(), set(), set(), 0.0
+    for path in paths:
+        config, about = runs.about(path)
+        seeds.add(config.get("seed", 0))
+        commits.add(trained_by(about, doubt(path)))
+        machines.add(machine(about))
+        seconds += about["training_seconds"]
+    return (
+        f"{len(paths)} runs of `{name}`: seeds {', '.join(map(str, sorted(seeds)))}, "
+        f"commit {'; '.join(sorted(commits))}, {seconds:,.0f} s on {'; '.join(sorted(machines))}"
     )
 
 

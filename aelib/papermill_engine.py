@@ -182,7 +182,7 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
     if parameters is None:
         return None
     from aelib import experiments, profiles, runs  # and with them PyTorch
-    from aelib.credits import commit, origin, papermill
+    from aelib.credits import commit, origins, papermill
 
     executed, now = notebook.metadata.papermill, record_of_this_process()
     given = executed.get("parameters", {})
@@ -208,6 +208,6 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
         f"in {executed['duration']:,.0f} s, with `aelib` at commit {commit(now, 8)}"
         + ("; the figures are drawn from" if paths else "."),
         "",
-        *(f"- {origin(path, experiments.doubt(path))}" for path in paths),
+        *(f"- {line}" for line in origins(paths, experiments.doubt)),
     ]
     return _markdown("\n".join(text))

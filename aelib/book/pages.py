@@ -18,7 +18,7 @@ from nbformat.v4 import new_markdown_cell
 
 from aelib import code_version, data, runs, words
 from aelib.book.cache import Execution
-from aelib.credits import again, commit, machine, origin, papermill, trained_by
+from aelib.credits import MANY, again, by_experiment, commit, machine, origin, origins, papermill, trained_by
 from aelib.provenance import record_of_this_process
 
 
@@ -106,10 +106,11 @@ def _source(command: str, drawn_from: Sequence[Path], doubt: Callable[[Path], st
     """What drew a figure, and from which runs."""
     if not drawn_from:
         return f"Drawn by `{command}`; no training decides it."
-    lines = [
-        f"- {origin(path, doubt(path), _parameters(path, 'parameters') + ', ')}; again: `{again(path, command)}`"
-        for path in drawn_from
-    ]
+
+    def each(path: Path) -> str:
+        return f"{origin(path, doubt(path), _parameters(path, 'parameters') + ', ')}; again: `{again(path, command)}`"
+
+    lines = [f"- {line}" for line in origins(drawn_from, doubt, each, "; each is in {doc}`about`")]
     return "\n".join([f"Drawn by `{command}`, from", "", *lines])
 
 
@@ -134,6 +135,17 @@ Again:
 
 </details>
 """
+
+
+def _all_runs(chapters: Mapping[Path, str], doubt: Callable[[Path], str]) -> str:
+    """All runs, by path with the chapter that asks for it; what is many unfolds twice."""
+    parts = []
+    for name, group in by_experiment(chapters).items():
+        each = [_run(path, papermill(chapters[path], path.parent.name), doubt(path)) for path in group]
+        if len(group) > MANY:
+            each = [f"<details><summary>{len(group)} runs of <code>{name}</code></summary>\n", *each, "</details>\n"]
+        parts += each
+    return "\n".join(parts)
 
 
 def stand_in(page: str, book: words.Book) -> str:
@@ -224,9 +236,7 @@ def build_facts(
             ["A small training, made again", "Its weights, in this build"],
             [[way, "the same bits" if each else "**other bits**"] for way, each in same.items()],
         ),
-        "runs": "\n".join(
-            _run(path, papermill(chapter, path.parent.name), doubt(path)) for path, chapter in paths.items()
-        ),
+        "runs": _all_runs(paths, doubt),
         "data": table(["File", "SHA-256"], [[f"`{name}`", f"`{digest}`"] for name, digest in data.FILES.items()]),
     }
 
