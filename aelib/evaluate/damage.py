@@ -17,10 +17,9 @@ from aelib.experiments import AutoencoderExperiment
 from aelib.models import SymmetricAutoencoder
 from aelib.runs import Run
 
-COUNT = 1_000
-"""Test images that are damaged, the first: non-local means take a second for a hundred of them."""
-CHOOSING = 100
-"""Validation images on which the strength of a filter is chosen, the first."""
+SHARE = 10
+"""One in so many test images is damaged, the first of them; a filter's strength is chosen on one in so many as these of
+the validation images. 1,000 and 100 of FashionMNIST, as non-local means take a second for a hundred."""
 
 
 def salt_and_pepper(images: torch.Tensor, share: float) -> torch.Tensor:
@@ -81,12 +80,16 @@ deviation in pixels, `h` of non-local means in units of pixels' values, weight."
 def _images(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first test images, the first validation images, and all training images, (·, 28, 28) in [0, 1]."""
     _, loaders = experiments.prepared(run)
-    images = loaders.garments.train_images[:, 0]
+    images, originals = loaders.garments.train_images[:, 0], _first(experiments.tested_on(run)[0])
     choosing, train = (
         images[each].numpy() / np.float32(255)
-        for each in (loaders.validation_indices[:CHOOSING], loaders.train_indices)
+        for each in (loaders.validation_indices[: len(_first(originals))], loaders.train_indices)
     )
-    return experiments.tested_on(run)[0][:COUNT], choosing, train
+    return originals, choosing, train
+
+
+def _first(images: np.ndarray) -> np.ndarray:
+    return images[: max(len(images) // SHARE, 2)]
 
 
 def _quality(restored: np.ndarray, originals: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,7 +112,7 @@ def restoring(run: Run) -> Numbers:
     """
     model = experiments.load_model(run)
     assert isinstance(model, SymmetricAutoencoder)
-    originals = experiments.tested_on(run)[0][:COUNT]
+    originals = _first(experiments.tested_on(run)[0])
     found = [_quality(restored_by(model, damaged(originals, *damage)), originals) for damage in DAMAGES]
     return _gathered(found)
 
