@@ -83,12 +83,12 @@ PLANS = {
         odd_epochs=10,
     ),
     "smoke": Plan(
-        labels=(10, 100),
+        labels=(10, 40),
         draws=(0,),
         all_labels=1_280,
         most_draws=(0,),
         rates=(0.001,),
-        rate_labels=100,
+        rate_labels=40,
         epochs=2,
         without=(3,),
         odd_epochs=2,
@@ -277,6 +277,18 @@ def gain(one: Curve, other: Curve, number: int) -> str:
     first, second = (each.within([number]).accuracy[0] for each in (one, other))
     differences = [after - before for before, after in zip(first, second, strict=False)]
     return with_interval(differences).replace("-", "−") + " points"
+
+
+def quality(means: Sequence[float]) -> str:
+    """PSNR in dB with its 95 % interval, and structural similarity, of what `evaluate`'s metrics call `means`, (4,)."""
+    return f"{means[0]:.1f} ± {1.96 * means[1]:.1f}; {means[2]:.2f}"
+
+
+def honesty(title: str, found: Sequence[Mapping[str, np.ndarray]], when: str) -> tuple[str, ...]:
+    """A row of a table: what `evaluate`'s metric `honesty` found of several seeds, `before` or `after` scaling."""
+    columns = np.array([each[when] for each in found]).T  # cross-entropy and Brier score; the others are shares
+    forms, scales = (".3f", ".3f", ".2f", ".2f", ".2f"), (1, 1, 100, 100, 100)
+    return title, *(with_interval(each, *how) for each, *how in zip(columns, forms, scales, strict=True))
 
 
 def ensemble(logits: Sequence[np.ndarray]) -> np.ndarray:
