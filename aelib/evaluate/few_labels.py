@@ -53,7 +53,8 @@ def logistic(
 
     def answered(given: np.ndarray) -> np.ndarray:
         whole = np.full((len(given), classes), np.log(1e-12))  # of a class that it has never seen
-        whole[:, model.classes_] = np.maximum(model.predict_log_proba(given), np.log(1e-12))
+        with np.errstate(divide="ignore"):
+            whole[:, model.classes_] = np.maximum(model.predict_log_proba(given), np.log(1e-12))
         return whole
 
     for strength in STRENGTHS:
