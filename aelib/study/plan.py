@@ -7,7 +7,7 @@ import json
 import platform
 import sys
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from aelib import runs
 from aelib.errors import a_seed
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
-from aelib.models.base import plain
+from aelib.models.base import decisive, plain
 from aelib.profiles import Profile, find_profile
 from aelib.study.space import REPORTS_CHOICE, SymmetricAutoencoderHPS
 
@@ -113,7 +113,7 @@ class Plan:
             "pruner": f"median, {MEDIAN['n_startup_trials']} trials to start, from epoch {MEDIAN['n_warmup_steps']}, "
             f"every {MEDIAN['interval_steps']} epochs",
             "trials": self.trials,
-            "data": {"sha256": self.effort.sha256} | asdict(self.effort.split),
+            "data": {"sha256": self.effort.sha256} | decisive(self.effort.split),
             "seed": self.seed,
         }
 
