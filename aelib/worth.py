@@ -287,8 +287,8 @@ def quality(means: Sequence[float]) -> str:
 def honesty(title: str, found: Sequence[Mapping[str, np.ndarray]], when: str) -> tuple[str, ...]:
     """A row of a table: what `evaluate`'s metric `honesty` found of several seeds, `before` or `after` scaling."""
     columns = np.array([each[when] for each in found]).T  # cross-entropy and Brier score; the others are shares
-    forms, scales = (".3f", ".3f", ".2f", ".2f", ".2f"), (1, 1, 100, 100, 100)
-    return title, *(with_interval(each, *how) for each, *how in zip(columns, forms, scales, strict=True))
+    said = [with_interval(each, ".3f", 1) for each in columns[:2]]
+    return title, *said, *(with_interval(each, ".2f") for each in columns[2:])
 
 
 def ensemble(logits: Sequence[np.ndarray]) -> np.ndarray:
