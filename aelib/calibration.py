@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
 
 BINS = 15
 """Of confidence, equally wide, as in Guo et al. (2017)."""
@@ -128,9 +128,3 @@ def auroc(odd: np.ndarray, usual: np.ndarray) -> tuple[float, float]:
     below = 1 - (together[len(odd) :] - rankdata(usual)) / len(odd)
     variance = sum(float(each.var(ddof=1)) / len(each) if len(each) > 1 else 0.0 for each in (above, below))
     return float(above.mean()), float(np.sqrt(variance))
-
-
-def interval(value: float, error: float) -> tuple[float, float]:
-    """95 % confidence interval of a share with a standard error, within [0, 1]."""
-    reach = float(norm.ppf(0.975)) * error
-    return max(value - reach, 0.0), min(value + reach, 1.0)

@@ -174,10 +174,8 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> tuple[float, flo
 
 def neighbourhoods(real: np.ndarray, neighbours: int = 5) -> np.ndarray:
     """Distance of each of `real`, (N, D), from its neighbour of that number, itself left out: (N,)."""
-    neighbours = min(neighbours, len(real) - 1)
-    return np.concatenate(
-        [np.sqrt(np.partition(part, neighbours, axis=1)[:, neighbours]) for part in squared_distances(real, real)]
-    )
+    count = min(neighbours + 1, len(real))
+    return NearestNeighbors(n_neighbors=count, algorithm="brute").fit(real).kneighbors(real)[0][:, -1]
 
 
 def manifolds(real: np.ndarray, drawn: np.ndarray, neighbours: int = 5) -> dict[str, float]:
@@ -208,13 +206,8 @@ def manifolds(real: np.ndarray, drawn: np.ndarray, neighbours: int = 5) -> dict[
 
 def nearest(points: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each of `points`, (N, D), the nearest of `others`, (M, D): which, (N,); the two least distances, (N, 2)."""
-    which, distances = [], []
-    for part in squared_distances(points, others):
-        two = np.argsort(np.take_along_axis(part, near := np.argpartition(part, 1, axis=1)[:, :2], 1), axis=1)
-        near = np.take_along_axis(near, two, 1)
-        which.append(near[:, 0])
-        distances.append(np.sqrt(np.take_along_axis(part, near, 1)))
-    return np.concatenate(which), np.concatenate(distances)
+    distances, which = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(others).kneighbors(points)
+    return which[:, 0], distances
 
 
 AT_ONCE = 10_000_000

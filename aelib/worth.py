@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
-from aelib import calibration, evaluate, experiments, runs, sweeps
+from aelib import calibration, evaluate, experiments, runs, sweeps, tables
 from aelib.errors import known
 from aelib.runs import Run
 
@@ -265,11 +264,7 @@ def crossing(one: Curve, other: Curve) -> str:
 
 def with_interval(values: Sequence[float], form: str = ".1f", scale: float = 100) -> str:
     """Mean and, of several, half the width of its 95 % confidence interval (Student's t): `78.1 ± 1.9`."""
-    said = f"{scale * np.mean(values):{form}}"
-    if len(values) > 1:
-        reach = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-        said += f" ± {scale * reach:{form}}"
-    return said
+    return tables.interval([scale * each for each in values], form)
 
 
 def gain(one: Curve, other: Curve, number: int) -> str:

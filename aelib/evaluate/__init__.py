@@ -2,7 +2,7 @@
 
 from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
 from aelib.evaluate.classifiers import answers, judged_logits, logits_of  # and with it, the others' entries
-from aelib.evaluate.damage import DAMAGES, WAYS, damaged, filtered, restored_by
+from aelib.evaluate.damage import DAMAGES, WAYS, damaged, filtered
 from aelib.evaluate.drawing import FITTED, SAMPLERS, by_sampler, samplers
 from aelib.evaluate.few_labels import LABELS
 from aelib.evaluate.oddity import KINDS, SCORES
@@ -38,7 +38,6 @@ __all__ = [
     "of_seeds",
     "probabilities",
     "restorations",
-    "restored_by",
     "said",
     "samplers",
     "table",

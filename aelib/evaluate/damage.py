@@ -79,13 +79,9 @@ deviation in pixels, `h` of non-local means in units of pixels' values, weight."
 
 def _images(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first test images, the first validation images, and all training images, (·, 28, 28) in [0, 1]."""
-    _, loaders = experiments.prepared(run)
-    images, originals = loaders.garments.train_images[:, 0], _first(experiments.tested_on(run)[0])
-    choosing, train = (
-        images[each].numpy() / np.float32(255)
-        for each in (loaders.validation_indices[: len(_first(originals))], loaders.train_indices)
-    )
-    return originals, choosing, train
+    originals = _first(experiments.tested_on(run)[0])
+    choosing, _ = experiments.trained_on(run, len(_first(originals)), validation=True)
+    return originals, choosing, experiments.trained_on(run)[0]
 
 
 def _first(images: np.ndarray) -> np.ndarray:
@@ -99,11 +95,6 @@ def _quality(restored: np.ndarray, originals: np.ndarray) -> dict[str, np.ndarra
     return {"psnr": psnr, "means": np.array([psnr.mean(), errors[0], ssim.mean(), errors[1]])}
 
 
-def restored_by(model: SymmetricAutoencoder, images: np.ndarray) -> np.ndarray:
-    """What comes back of images, (N, 28, 28) in [0, 1]."""
-    return np.asarray(model.reconstruct(images))
-
-
 @metric(version=1, of=AutoencoderExperiment)
 def restoring(run: Run) -> Numbers:
     """What an autoencoder makes of the first test images after each of `DAMAGES`, (D,).
@@ -113,7 +104,7 @@ def restoring(run: Run) -> Numbers:
     model = experiments.load_model(run)
     assert isinstance(model, SymmetricAutoencoder)
     originals = _first(experiments.tested_on(run)[0])
-    found = [_quality(restored_by(model, damaged(originals, *damage)), originals) for damage in DAMAGES]
+    found = [_quality(model.reconstruct(damaged(originals, *damage)), originals) for damage in DAMAGES]
     return _gathered(found)
 
 
@@ -177,6 +168,6 @@ def filtered(run: Run, images: np.ndarray, damage: int) -> np.ndarray:
         return np.clip(FILTERS[name][0](images, float(found[f"strength_{name}"][damage])), 0, 1)
     if name == "nothing":
         return images
-    train = _images(run)[2]
+    train, _ = experiments.trained_on(run)
     components = PCA(n_components=run.config["model"]["latent_dim"], svd_solver="covariance_eigh")
     return np.clip(_projection(components.fit(train.reshape(len(train), -1)))(images, 0.0), 0, 1)

@@ -127,10 +127,10 @@ def samples(run: Run, eye: Run) -> Numbers:
     """What `_Judge` says of the `reconstructions` of the test images, and of as many images that each sampler draws."""
     trained, ways = samplers(run)
     judge = _Judge(experiments.load_model(eye), trained.images, experiments.trained_on(trained.run)[0])
-    found = judge("reconstructions", trained.model.decode(trained.codes)[:, 0])
+    found = judge("reconstructions", trained.decode(trained.codes))
     for name, draw in ways.items():
         codes = draw(min(DRAWN, len(trained.images)), 1)
-        found |= judge(name, trained.model.decode(codes)[:, 0])
+        found |= judge(name, trained.decode(codes))
     return found
 
 
@@ -169,9 +169,9 @@ def wall(run: Run, eye: Run) -> Numbers:
     nearest to each.
     """
     trained, ways = samplers(run)
-    found = {name: trained.model.decode(draw(8, 2))[:, 0] for name, draw in ways.items()}
+    found = {name: trained.decode(draw(8, 2)) for name, draw in ways.items()}
     shown = SHOWN if SHOWN in ways else next(iter(ways))
-    drawn = trained.model.decode(ways[shown](LOOKED_UP, 3))[:, 0]
+    drawn = trained.decode(ways[shown](LOOKED_UP, 3))
     cnn = experiments.load_model(eye)
     assert isinstance(cnn, BaselineCNN)
     classes = probabilities(eye, drawn).argmax(1)
@@ -192,5 +192,5 @@ def drawn_validation(run: Run, eye: Run) -> Numbers:
     trained, cnn = experiments.open_run(run), experiments.load_model(eye)
     real, _ = experiments.trained_on(run, DRAWN, validation=True)
     codes = latent.mixture(trained.model.encode(experiments.trained_on(run, FITTED)[0]), 10).draw(len(real), seed=1)
-    drawn = trained.model.decode(codes)[:, 0]
+    drawn = trained.decode(codes)
     return {"frechet": np.asarray(metrics.frechet_distance(features_seen(cnn, drawn), features_seen(cnn, real)))}

@@ -73,11 +73,11 @@ def _judged(answers: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     return float((answers.argmax(1) == labels).mean()), float(-answers[np.arange(len(labels)), labels].mean())
 
 
-def _probed(kinds: dict[str, tuple[np.ndarray, np.ndarray]], garments: Garments, split: SplitConfig) -> Numbers:
+def _probed(kinds: dict[str, tuple[np.ndarray, np.ndarray]], loaders: GarmentLoaders) -> Numbers:
     """Of each kind of inputs, those of all training images and those of the test images: a probe for each subset."""
+    garments, split, used = loaders.garments, loaders.config, loaders.train_indices.numpy()
     labels, tests = garments.train_labels.numpy(), garments.test_labels[: split.test].numpy()
     rows: dict[str, list[float]] = {"labels": [], "draw": []}
-    used = GarmentLoaders(garments, split).train_indices.numpy()
     for name, (train, test) in kinds.items():
         # By all images that train, which takes no label.
         mean, deviation = train[used].mean(0), np.maximum(train[used].std(0), 1e-6)
@@ -111,7 +111,7 @@ def probes(run: Run) -> Numbers:
             torch.cat([model.latent(model.hidden(each)) for each in torch.from_numpy(part).split(500)]).numpy()
             for part in features
         ]
-    return _probed({"code": (codes[0], codes[1]), "features": (features[0], features[1])}, garments, split)
+    return _probed({"code": (codes[0], codes[1]), "features": (features[0], features[1])}, loaders)
 
 
 @metric(version=1, of=AutoencoderExperiment, repeats=False)
@@ -127,9 +127,9 @@ def pixels(run: Run) -> Numbers:
         each.flatten(1).numpy().astype(np.float32) / 255
         for each in (garments.train_images, garments.test_images[: split.test])
     )
-    used = GarmentLoaders(garments, split).train_indices.numpy()
+    used = loaders.train_indices.numpy()
     found = PCA(n_components=model.config.latent_dim, svd_solver="covariance_eigh").fit(train[used])
-    result = _probed({"components": (found.transform(train), found.transform(test))}, garments, split)
+    result = _probed({"components": (found.transform(train), found.transform(test))}, loaders)
     labels, tests = garments.train_labels.numpy(), garments.test_labels[: split.test].numpy()
     accuracies = []
     for _, _, subset in _subsets(garments, split):

@@ -58,7 +58,7 @@ def rate(run: Run) -> Numbers:
 
 
 def _error(trained: Trained, codes: np.ndarray) -> float:
-    return float(((trained.model.decode(codes)[:, 0] - trained.images).astype(np.float64) ** 2).mean())
+    return float(((trained.decode(codes) - trained.images).astype(np.float64) ** 2).mean())
 
 
 @torch.no_grad()

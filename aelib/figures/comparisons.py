@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from aelib.figures.drawing import COLOURS, Drawing, Stored, in_our_style, new_figure
-
-MARKERS = "osD^vPX*"
+from aelib.figures.drawing import COLOURS, MARKERS, Drawing, Stored, in_our_style, log_losses, new_figure
 
 
 @in_our_style
@@ -99,12 +97,9 @@ def along(panels: Sequence[Curve], label: str, *, log: bool = True, of: Sequence
             axis.axhline(value, color="0.45", linewidth=1, linestyle=("--", "-.")[number % 2], label=name)
         if log:
             axis.set_xscale("log")
+        axis.set_ylabel(panel.what)
         if panel.log:
-            axis.set_yscale("log")
-            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.yaxis.set_minor_formatter(NullFormatter())
-        axis.set_ylabel(panel.what + (", log scale" if panel.log else ""))
+            log_losses(axis, (1, 2, 5))
         axis.legend(fontsize=8, loc="best")
     axes[-1].set_xlabel(label + (", log scale" if log else ""))
     axes[-1].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -119,6 +119,9 @@ def classes_of(of: Sequence[Stored]) -> Sequence[str]:
     return of[0].provenance.get("classes", CLASSES) if of else CLASSES
 
 
+MARKERS = "osD^vP*X"
+"""Of lines and dots, in the order in which they are told apart, for who does not see the colours."""
+
 REPORT = "#d55e00"
 """What the report has published, wherever it stands beside ours."""
 

@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from aelib.figures.drawing import COLOURS, Drawing, Stored, in_our_style, new_figure
+from aelib.figures.drawing import COLOURS, MARKERS, Drawing, Stored, in_our_style, new_figure
 
-MARKERS = "osD^vP*X"
 LINES = ("-", "--", "-.", ":")
 
 
