@@ -16,6 +16,8 @@ from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
 from aelib.runs import Run
 
+HARD_SPACE = "\N{NO-BREAK SPACE}"
+
 
 class Table:
     """A numbered table that prose refers to as `name`; the first column is text, the others numbers unless `text`."""
@@ -33,7 +35,7 @@ class Table:
         shown = words.words(self.myst, words.book())
         text = io.StringIO()
         for row in self.cells:
-            plain = [re.sub(r"[*`]", "", words.words(cell, words.book())) for cell in row]
+            plain = [re.sub(r"[*`]", "", words.words(cell, words.book())).replace(HARD_SPACE, " ") for cell in row]
             csv.writer(text, lineterminator="\n").writerow(plain)
         return {
             "text/markdown": self.myst,
@@ -55,12 +57,17 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def plus_minus(middle: float, half: float, form: str) -> str:
+    """A number and half the width of its interval, `20.3 ± 0.4`, in one piece."""
+    return f"{middle:{form}}{HARD_SPACE}±{HARD_SPACE}{half:{form}}"
+
+
 def interval(values: Sequence[float], form: str) -> str:
     """The mean of `values`, one a seed, and half the width of its 95 % interval (Student's t): `20.3 ± 0.4`."""
-    said = f"{np.mean(values):{form}}"
-    if len(values) > 1:
-        said += f" ± {stats.t.ppf(0.975, len(values) - 1) * stats.sem(values):{form}}"
-    return said
+    if len(values) == 1:
+        return f"{values[0]:{form}}"
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return plus_minus(float(np.mean(values)), half, form)
 
 
 def among(values: Sequence[float], form: str) -> str:

@@ -256,10 +256,10 @@ def crossing(one: Curve, other: Curve) -> str:
     number = ahead_from(one, other)
     common = [each for each in one.labels if each in other.labels]
     if number is None:
-        return f"with none of the numbers that we tried, up to {common[-1]:,}"
+        return f"with no number of labels, up to {common[-1]:,}"
     if number == common[0]:
-        return f"with all numbers that we tried, from {number:,} on"
-    return f"from {number:,} on"
+        return f"with any number of labels, from {number:,} on"
+    return f"from {number:,} labels on"
 
 
 def with_interval(values: Sequence[float], form: str = ".1f", scale: float = 100) -> str:
@@ -272,11 +272,6 @@ def gain(one: Curve, other: Curve, number: int) -> str:
     first, second = (each.within([number]).accuracy[0] for each in (one, other))
     differences = [after - before for before, after in zip(first, second, strict=False)]
     return with_interval(differences).replace("-", "−") + " points"
-
-
-def quality(means: Sequence[float]) -> str:
-    """PSNR in dB with its 95 % interval, and structural similarity, of what `evaluate`'s metrics call `means`, (4,)."""
-    return f"{means[0]:.1f} ± {1.96 * means[1]:.1f}; {means[2]:.2f}"
 
 
 def honesty(title: str, found: Sequence[Mapping[str, np.ndarray]], when: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Figures and tables: what they show, and that they are the same each time."""
 
+import ast
 import base64
 import io
 import os
@@ -14,6 +15,7 @@ import matplotlib.style
 import numpy as np
 import pytest
 from faults import tried
+from matplotlib.colors import is_color_like
 from PIL import Image
 
 from aelib import figures, report, runs, tables
@@ -301,7 +303,7 @@ def test_the_reports_curves_stand_beside_ours():
 
 def test_an_interval_is_that_of_the_mean():
     """Student's t for three: 4.30 standard errors."""
-    assert tables.interval([1.0, 2.0, 3.0], ".2f") == "2.00 ± 2.48"
+    assert tables.interval([1.0, 2.0, 3.0], ".2f") == "2.00\u00a0±\u00a02.48"
     assert tables.interval([1.5], ".1f") == "1.5"
 
 
@@ -311,3 +313,17 @@ def test_the_lines_along_a_curve_are_means_and_its_columns_all_seeds():
     assert drawn.columns["value"] == [2, 4, 5, 7]
     assert drawn.columns["line"] == ["net"] * 3 + ["line"]
     assert [*drawn.axes[0].lines[0].get_ydata()] == [3, 5]
+
+
+def test_colours_are_those_of_one_table():
+    """A figure names none of its own."""
+    rooms = [file for file in Path(figures.__file__).parent.glob("*.py") if file.name != "drawing.py"]
+    said = {
+        f"{file.name}:{node.lineno} {node.value}"
+        for file in rooms
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) > 1
+        if node.value != "none" and is_color_like(node.value)
+    }
+    assert len(rooms) > 5
+    assert not said

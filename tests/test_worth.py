@@ -208,10 +208,10 @@ def test_who_is_ahead_from_how_many_labels_on():
     slow, quick = curve(0.5, 0.7, 0.9), curve(0.6, 0.72, 0.8)
     assert worth.ahead_from(quick, slow) == 1000
     assert worth.ahead_from(slow, quick) is None, "in the end it is behind"
-    assert worth.crossing(quick, slow) == "from 1,000 on"
-    assert worth.crossing(quick, curve(0.7, 0.8, 0.9)) == "with all numbers that we tried, from 10 on"
-    assert worth.crossing(slow, quick) == "with none of the numbers that we tried, up to 1,000"
-    assert worth.crossing(slow, curve(0.6, 0.1, labels=(10, 5000))) == "with all numbers that we tried, from 10 on"
+    assert worth.crossing(quick, slow) == "from 1,000 labels on"
+    assert worth.crossing(quick, curve(0.7, 0.8, 0.9)) == "with any number of labels, from 10 on"
+    assert worth.crossing(slow, quick) == "with no number of labels, up to 1,000"
+    assert worth.crossing(slow, curve(0.6, 0.1, labels=(10, 5000))) == "with any number of labels, from 10 on"
     assert worth.ahead_from(quick, curve(0.7, 0.7, 0.9)) == 1000, "ahead, behind, ahead: from the last time on"
     losses = worth.Curve("b", [10, 100], [[0.5], [0.5]], [[2.0], [1.0]])
     assert worth.ahead_from(losses, worth.Curve("c", [10, 100], [[0], [0]], [[3.0], [0.5]]), "cross_entropy") == 100
@@ -219,8 +219,8 @@ def test_who_is_ahead_from_how_many_labels_on():
 
 def test_intervals_in_words():
     assert worth.with_interval([0.5]) == "50.0"
-    assert worth.with_interval([0.4, 0.5, 0.6]) == "50.0 ± 24.8", "t(0.975, 2) = 4.303, of a standard error of 5.77"
-    assert worth.gain(curve(0.7), curve(0.6), 10) == "−10.0 ± 0.0 points", "draw by draw"
+    assert worth.with_interval([0.4, 0.5, 0.6]) == "50.0\u00a0±\u00a024.8", "t is 4.303, of an error of 5.77"
+    assert worth.gain(curve(0.7), curve(0.6), 10) == "−10.0\u00a0±\u00a00.0 points", "draw by draw"
 
 
 def test_an_ensemble_is_the_mean_of_probabilities():

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from aelib.figures.drawing import Drawing, Stored, add_legend, classes_of, colours, in_our_style, new_figure
+from aelib.figures.drawing import GREYS, Drawing, Stored, add_legend, classes_of, colours, in_our_style, new_figure
 
 
 @in_our_style
@@ -32,7 +32,7 @@ def class_map(
         points[order, 0], points[order, 1], s=5, c=colours(labels[order]), alpha=0.7, linewidths=0, rasterized=True
     )
     for index in _spread(points, distance=0.13):
-        thumbnail = OffsetImage(images[index], zoom=0.5, cmap="gray_r", norm=Normalize(0, 1))
+        thumbnail = OffsetImage(images[index], zoom=0.5, cmap=GREYS, norm=Normalize(0, 1))
         frame = {"edgecolor": str(colours(labels[index])), "linewidth": 1.2, "boxstyle": "square,pad=0.1"}
         axis.add_artist(AnnotationBbox(thumbnail, tuple(points[index]), pad=0, bboxprops=frame))
     axis.set(xlabel=axes[0], ylabel=axes[1])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from aelib.figures.drawing import COLOURS, MARKERS, Drawing, Stored, in_our_style, log_losses, new_figure
+from aelib.figures.drawing import COLOURS, GUIDE, MARKERS, Drawing, Stored, in_our_style, log_losses, new_figure
 
 
 @in_our_style
@@ -42,8 +42,8 @@ def dots(
         marker = MARKERS[number % len(MARKERS)]
         axis.plot(values, heights, marker, color=COLOURS[number], markersize=5, alpha=0.8, label=way)
     for name, value in (lines or {}).items():
-        axis.axvline(value, color="0.4", linewidth=1, linestyle=":")
-        axis.text(value, -0.55, f" {name}", fontsize=8, color="0.3", va="top", rotation=90)
+        axis.axvline(value, color=GUIDE, linewidth=1, linestyle=":")
+        axis.text(value, -0.55, f" {name}", fontsize=8, color=GUIDE, va="top", rotation=90)
     axis.set(xscale="log", xlabel=f"{label}, log scale", ylim=(len(rows) - 0.5, -0.6))
     axis.set_yticks(range(len(rows)), list(rows))
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -94,7 +94,7 @@ def along(panels: Sequence[Curve], label: str, *, log: bool = True, of: Sequence
             axis.plot(*drawn, ":", color=COLOURS[(-1, 2)[number % 2]], linewidth=1.5, label=name)
             points += [(panel.what, name, *each) for each in zip(*drawn, strict=True)]
         for number, (name, value) in enumerate(panel.levels.items()):
-            axis.axhline(value, color="0.45", linewidth=1, linestyle=("--", "-.")[number % 2], label=name)
+            axis.axhline(value, color=GUIDE, linewidth=1, linestyle=("--", "-.")[number % 2], label=name)
         if log:
             axis.set_xscale("log")
         axis.set_ylabel(panel.what)

@@ -125,6 +125,12 @@ MARKERS = "osD^vP*X"
 REPORT = "#d55e00"
 """What the report has published, wherever it stands beside ours."""
 
+INK, PAPER, GUIDE, SHADE, WARNING = "black", "white", COLOURS[-1], "#ededed", "#b00020"
+"""Edges and counts; counts on what is dark; lines that guide the eye; a shaded range; that a profile is no report."""
+
+GREYS = "gray_r"
+"""Of images, dark on white as in the report."""
+
 
 def new_figure(height: float, of: Sequence[Stored], columns: Mapping[str, Iterable[Any]] | None = None) -> Drawing:
     """An empty figure of `height` inches, and a bit more where the profile of its runs has it marked.
@@ -139,7 +145,7 @@ def new_figure(height: float, of: Sequence[Stored], columns: Mapping[str, Iterab
     figure.columns = {name: list(column) for name, column in (columns or {}).items()}
     assert len({len(column) for column in figure.columns.values()}) < 2, "IPython would leave the numbers out"
     if notice:
-        figure.suptitle(notice, color="#b00020", fontsize=9, fontweight="bold")
+        figure.suptitle(notice, color=WARNING, fontsize=9, fontweight="bold")
     return figure
 
 

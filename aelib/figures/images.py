@@ -8,12 +8,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from aelib.figures.drawing import COLOURS, WIDTH, Drawing, Stored, classes_of, in_our_style, new_figure
+from aelib.figures.drawing import (
+    COLOURS,
+    GREYS,
+    GUIDE,
+    INK,
+    WIDTH,
+    Drawing,
+    Stored,
+    classes_of,
+    in_our_style,
+    new_figure,
+)
 
 
 def show(axis: Axes, image: np.ndarray, title: str = "") -> None:
     """One image, (28, 28) in [0, 1], dark on white as in the report."""
-    axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    axis.imshow(image, cmap=GREYS, vmin=0, vmax=1)
     axis.set_axis_off()
     axis.set_title(title, fontsize=9, pad=3)
 
@@ -92,7 +103,7 @@ def architecture(
             axis.add_patch(
                 Rectangle(
                     (column - width / 2, row - height / 2), width, height,
-                    facecolor=COLOURS[1] if image else COLOURS[5], edgecolor="black", linewidth=0.8,
+                    facecolor=COLOURS[1] if image else COLOURS[5], edgecolor=INK, linewidth=0.8,
                 )
             )  # fmt: skip
             label = f"{count} × {size}" if size else count
@@ -102,7 +113,7 @@ def architecture(
             axis.add_patch(_arrow(*(ends if row else ends[::-1])))
             axis.text(column + 0.5, row + 0.08, name, ha="center", va="bottom", fontsize=6.5)
     middle = 0.875
-    axis.add_patch(Rectangle((last - 0.08, middle - 0.2), 0.16, 0.4, facecolor=COLOURS[6], edgecolor="black"))
+    axis.add_patch(Rectangle((last - 0.08, middle - 0.2), 0.16, 0.4, facecolor=COLOURS[6], edgecolor=INK))
     axis.text(last + 0.14, middle, f"code\n{units[-1]}", va="center", fontsize=9)
     axis.add_patch(_arrow((last - 0.7, 1.7), (last - 0.05, middle + 0.24)))
     axis.add_patch(_arrow((last - 0.05, middle - 0.24), (last - 0.7, 0.05)))
@@ -115,7 +126,7 @@ def architecture(
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPatch:
-    return FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color="0.3", linewidth=0.9)
+    return FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color=GUIDE, linewidth=0.9)
 
 
 @in_our_style

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from aelib.figures.drawing import COLOURS, REPORT, Drawing, Stored, in_our_style, new_figure
+from aelib.figures.drawing import COLOURS, GUIDE, REPORT, Drawing, Stored, in_our_style, new_figure
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def reproductions(rows: Sequence[Reproduced], *, of: Sequence[Stored]) -> Drawin
 
         near, interval = differ(row.margin), differ(row.interval)
         axis.barh(place, near[1] - near[0], 0.42, near[0], color=REPORT, alpha=0.18, linewidth=0)
-        axis.plot(interval, [place, place], color=COLOURS[-1], linewidth=1)
-        axis.plot(interval, [place, place], "|", color=COLOURS[-1], markersize=7)
+        axis.plot(interval, [place, place], color=GUIDE, linewidth=1)
+        axis.plot(interval, [place, place], "|", color=GUIDE, markersize=7)
         axis.plot(differ(row.ours), np.full(len(row.ours), place), "o", color=COLOURS[0], markersize=4, alpha=0.75)
         axis.plot(0, place, "D", color=REPORT, markersize=5, zorder=3)
         edge = axis.get_yaxis_transform()
@@ -131,7 +131,7 @@ def reproductions(rows: Sequence[Reproduced], *, of: Sequence[Stored]) -> Drawin
         Line2D([], [], color=REPORT, marker="D", linestyle="", markersize=5, label="report"),
         Rectangle((0, 0), 1, 1, color=REPORT, alpha=0.18, linewidth=0, label="counts as near"),
         Line2D([], [], color=COLOURS[0], marker="o", linestyle="", markersize=4, alpha=0.75, label="a seed of ours"),
-        Line2D([], [], color=COLOURS[-1], marker="|", linewidth=1, label="one more, 95 %"),
+        Line2D([], [], color=GUIDE, marker="|", linewidth=1, label="one more, 95 %"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
     return figure

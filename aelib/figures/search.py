@@ -11,7 +11,10 @@ from matplotlib.colors import LogNorm
 
 from aelib.figures.drawing import (
     COLOURS,
+    INK,
+    PAPER,
     REPORT,
+    SHADE,
     Drawing,
     Stored,
     in_our_style,
@@ -39,7 +42,7 @@ def study_history(
         columns["report"] = np.resize(np.append(theirs, [np.nan] * max(0, len(values) - len(theirs))), len(values))
     figure = new_figure(3.4 if theirs is None else 3.8, of, columns)
     axis = figure.subplots()
-    axis.axvspan(-1, random - 0.5, color="0.93", zorder=0, label="random trials")
+    axis.axvspan(-1, random - 0.5, color=SHADE, zorder=0, label="random trials")
     complete = ~pruned & np.isfinite(values)
     axis.plot(numbers[complete], values[complete], "o", color=COLOURS[0], markersize=4, label="completed trial")
     if pruned.any():
@@ -196,12 +199,12 @@ def study_contour(
     levels = np.geomspace(values.min(), values.max(), 12)
     filled = axis.tricontourf(dims, units, values, levels=levels, cmap="viridis_r", norm=LogNorm())
     # Trials lie on the border, too.
-    marks: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "clip_on": False}
+    marks: dict[str, Any] = {"color": PAPER, "markeredgecolor": INK, "clip_on": False}
     axis.plot(dims, units, "o", markersize=4, **marks)
     best = np.argmin(values)
     axis.plot(dims[best], units[best], "*", markersize=14, label="best trial", linestyle="", **marks)
     if theirs is not None:
-        marks = {"color": REPORT, "markeredgecolor": "black", "clip_on": False, "linestyle": ""}
+        marks = {"color": REPORT, "markeredgecolor": INK, "clip_on": False, "linestyle": ""}
         axis.plot(theirs["latent_dim"], theirs["linear_units"], "o", markersize=4, label="trials, report", **marks)
         best = np.argmin(theirs["value"])
         at = theirs["latent_dim"][best], theirs["linear_units"][best]

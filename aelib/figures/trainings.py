@@ -9,7 +9,18 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from aelib import epochs
-from aelib.figures.drawing import COLOURS, REPORT, Drawing, Stored, classes_of, in_our_style, log_losses, new_figure
+from aelib.figures.drawing import (
+    COLOURS,
+    INK,
+    PAPER,
+    REPORT,
+    Drawing,
+    Stored,
+    classes_of,
+    in_our_style,
+    log_losses,
+    new_figure,
+)
 
 History = Sequence[Mapping[str, float]]
 """One row an epoch, with `epoch`, `train_loss` and `validation_loss`."""
@@ -146,7 +157,7 @@ def _classes_by_classes(
     axis = figure.subplots()
     axis.imshow(shades, **colours)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if dark[row, column] else "black"
+        colour = PAPER if dark[row, column] else INK
         axis.text(column, row, said(count), ha="center", va="center", fontsize=8, color=colour)
     axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axis.set_yticks(range(len(names)), names)

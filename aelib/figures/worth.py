@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from aelib.figures.drawing import COLOURS, MARKERS, Drawing, Stored, in_our_style, new_figure
+from aelib.figures.drawing import COLOURS, GUIDE, MARKERS, Drawing, Stored, in_our_style, new_figure
 
 LINES = ("-", "--", "-.", ":")
 
@@ -62,7 +62,7 @@ def with_labels(
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8)
     axis.xaxis.set_minor_formatter(NullFormatter())
     for name, value in (marks or {}).items():
-        axis.axhline(value, 0.99, 1.01, color=COLOURS[-1], linewidth=1.5, clip_on=False)
+        axis.axhline(value, 0.99, 1.01, color=GUIDE, linewidth=1.5, clip_on=False)
         axis.annotate(name, (1.02, value), xycoords=axis.get_yaxis_transform(), fontsize=8, va="center")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
@@ -106,10 +106,10 @@ def reliability(panels: Mapping[str, Mapping[str, np.ndarray]], *, of: Sequence[
         for values in bins.T.tolist()
         if values[0]
     ]
-    figure = new_figure(2.9, of, _columns(("classifier", "when", "images", "confidence", "accuracy"), rows))
+    figure = new_figure(3.1, of, _columns(("classifier", "when", "images", "confidence", "accuracy"), rows))
     axes: Any = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     for axis, (title, both) in zip(axes, panels.items(), strict=True):
-        axis.plot([0, 1], [0, 1], color=COLOURS[-1], linewidth=0.8)
+        axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=0.8)
         for place, (when, (counts, confidence, accuracy)) in enumerate(both.items()):
             some = counts > 0
             sizes = 4 + 60 * np.sqrt(counts[some] / counts.sum())
@@ -119,7 +119,7 @@ def reliability(panels: Mapping[str, Mapping[str, np.ndarray]], *, of: Sequence[
         axis.set(title=title, xlabel="Confidence", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axis.title.set_fontsize(9)
     axes[0].set_ylabel("Accuracy")
-    axes[0].legend(fontsize=8, loc="upper left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
@@ -153,7 +153,7 @@ def odd(titles: Sequence[str], scores: Mapping[str, Sequence[tuple[float, float]
     ]
     figure = new_figure(1.2 + 0.45 * len(titles), of, _columns(("odd", "score", "auroc", "interval"), rows))
     axis: Axes = figure.subplots()
-    axis.axvline(0.5, color=COLOURS[-1], linewidth=1)
+    axis.axvline(0.5, color=GUIDE, linewidth=1)
     for place, (name, each) in enumerate(scores.items()):
         shift = 0.6 * (place / max(len(scores) - 1, 1) - 0.5)
         areas, errors = np.array(each).T
