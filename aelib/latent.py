@@ -65,8 +65,13 @@ def random_codes(codes: np.ndarray, count: int, *, box: float, seed: int = 0) ->
     >>> random_codes(np.array([[-1.0, 0.0], [0.0, 1.0]]), 3, box=0.6).shape
     (3, 2)
     """
-    low, high = codes.min() * box, codes.max() * box
+    low, high = edges(codes, box)
     return np.random.default_rng(seed).uniform(low, high, (count, codes.shape[1])).astype(np.float32)
+
+
+def edges(codes: np.ndarray, box: float) -> tuple[float, float]:
+    """Between which two numbers `random_codes` draws each number of a code."""
+    return float(codes.min()) * box, float(codes.max()) * box
 
 
 def centroids(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -407,10 +408,120 @@ def test_a_damaged_garment_is_restored(visit):
     assert place.locator("[role=status]").inner_text().startswith("Mean squared error")
 
 
+def test_the_browser_draws_codes_from_the_same_distributions(network_page):
+    """Of a box and of a mixture, by the means and covariances of many draws."""
+    codes = np.random.default_rng(0).normal(size=(400, 3)) @ [[1, 0.8, 0], [0, 2, 0.5], [0, 0, 0.1]]
+    codes[:100] += [9, 0, -5]
+    mixture = latent.mixture(codes, 2)
+    data = {
+        "box": {"low": -2.0, "high": 1.0, "units": 3},
+        "mixture": {
+            "weights": mixture.weights.tolist(),
+            "means": explorer.packed(mixture.means),
+            "factors": explorer.packed(mixture.factors),
+        },
+    }
+    page = network_page(data)
+    draw = "(name) => Array.from({ length: 20000 }, aelibNetwork.sampler(data[name])).map((code) => [...code])"
+    box, mixed = (np.array(page.evaluate(draw, name)) for name in data)
+    assert (box.min(), box.max()) == pytest.approx((-2, 1), abs=0.01)
+    assert box.mean(0) == pytest.approx([-0.5] * 3, abs=0.03)
+    expected = mixture.draw(20000)
+    assert mixed.mean(0) == pytest.approx(expected.mean(0), abs=0.15)
+    assert np.cov(mixed.T) == pytest.approx(np.cov(expected.T), rel=0.05, abs=0.15)
+    share = [(each[:, 2] < -2.5).mean() for each in (mixed, expected)]  # of the component that is apart
+    assert share[0] == pytest.approx(share[1], abs=0.02)
+
+
+def test_the_page_draws_from_the_codes_of_training_images(all_tiny, tiny_results, monkeypatch, tmp_path):
+    """Its Gaussian has their mean and covariance, its box is the report's."""
+    monkeypatch.setenv("AELIB_RESULTS", str(tiny_results))
+    run, *_ = explorer.write(tmp_path, profile="smoke")
+    trained, found = experiments.open_run(run), read(tmp_path / "convolutional.js")["samplers"]
+    codes = trained.model.encode(experiments.trained_on(run)[0])
+    gaussian, box = found["gaussian"], found["box"]
+    factor = unpacked(gaussian["factors"])[0]
+    assert unpacked(gaussian["means"])[0] == pytest.approx(codes.mean(0), abs=1e-3)
+    assert factor @ factor.T == pytest.approx(np.cov(codes.T, bias=True), rel=0.02, abs=1e-3)
+    assert box["low"] == pytest.approx(trained.codes.min() * experiments.random_box(run))
+    assert sum(found["mixture"]["weights"]) == pytest.approx(1)
+    assert box["units"] == codes.shape[1]
+
+
+def test_garments_are_drawn_from_where_one_chooses(visit):
+    place = visit.open("draw")
+    seen = []
+    for number, sampler in enumerate(("box", "gaussian", "mixture")):
+        place.get_by_role("radio").nth(number).check()
+        for at, name in enumerate(("convolutional", "variational")):
+            canvas = place.locator(".explore-card").nth(at).locator("canvas").nth(7)
+            seen.append(visit.check(f"draw.{name}.7", name, canvas))
+            if sampler == "box":
+                box, code = visit.page.evaluate(f"aelibData.{name}.samplers.box"), visit.shown(f"draw.{name}.7")["code"]
+                assert box["low"] <= code.min() < code.max() <= box["high"]
+    place.get_by_role("button", name="Draw others").click()
+    seen.append(visit.check("draw.convolutional.7", "convolutional", place.locator("canvas").nth(7)))
+    assert np.abs(seen[-1] - seen[4]).max() > LEAST_CHANGE["convolutional"]
+
+
+def test_a_picture_of_ones_own_is_drawn_back(visit, tmp_path):
+    place = visit.open("own")
+    sheet, line = place.locator(".explore-pad"), place.locator("[role=status]")
+    figures = dict(zip(("convolutional", "variational", "denoising"), place.locator("figure").all()[1:], strict=True))
+
+    def check() -> np.ndarray:
+        for name, figure in figures.items():
+            shown = visit.shown(f"own.{name}")
+            given, model = torch.tensor(shown["input"]).double(), visit.model(name).double()
+            with torch.no_grad():  # in float32 it divides rounding errors of an empty picture by its variance, 0
+                expected = model.decoder(model.encode(given.reshape(1, 1, 28, 28))).sigmoid().flatten()
+            assert shown["output"] == pytest.approx(expected.numpy(), abs=TOLERANCE)
+            assert pixels(figure.locator("canvas")) == pytest.approx(shown["output"], abs=1 / 255)
+            assert figure.inner_text().endswith(f": {((expected - given) ** 2).mean():.3f}")
+        return visit.shown("own.denoising")["input"]
+
+    images = unpacked(visit.page.evaluate("aelibData.garments.images")).reshape(20, 784)
+    place.get_by_role("radio", name="Bag 1").check()
+    assert check() == pytest.approx(images[16], abs=1e-6)
+    place.get_by_role("button", name="Turn light and dark").click()
+    assert check() == pytest.approx(1 - images[16], abs=1e-6)
+    place.get_by_role("button", name="Clear").click()
+    assert check().max() == 0
+    box = sheet.bounding_box()
+    visit.page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + 3 * box["width"] / 4, box["y"] + box["height"] / 2)
+    visit.page.mouse.up()
+    drawn = check().reshape(28, 28)
+    assert drawn[13:15, 8:20].min() == pytest.approx(1), "a line across the middle"
+    assert drawn[:11].max() == drawn[17:].max() == 0
+    place.get_by_role("radio", name="rubs out").check()
+    for key in ("Space", *["ArrowRight"] * 9, "Space"):
+        sheet.press(key)
+    place.get_by_role("radio", name="draws", exact=True).check()
+    rubbed = check().reshape(28, 28)
+    assert (rubbed[13:15, 16:20].max(), rubbed[13:15, 8:11].min()) == (0, pytest.approx(1))
+    assert pixels(sheet) == pytest.approx(rubbed.flatten(), abs=1 / 255), "without the pen's mark"
+
+    picture = Image.new("L", (300, 600), 255)
+    picture.paste(51, (0, 0, 300, 300))
+    picture.save(tmp_path / "mine.png")
+    place.locator("input[type=file]").set_input_files(tmp_path / "mine.png")
+    visit.page.wait_for_function("aelibExplorer['own.denoising'].input[14] > 0.5")
+    mine = check().reshape(28, 28)
+    assert mine[:13, 8:20] == pytest.approx(np.full((13, 12), 0.8), abs=0.02), "dark above, and as wide as it is"
+    assert mine[:, :6].max() == mine[15:].max() == 0
+    (tmp_path / "no.png").write_text("no picture")
+    place.locator("input[type=file]").set_input_files(tmp_path / "no.png")
+    visit.page.wait_for_function("document.querySelector('[data-explore=own] [role=status]').textContent")
+    assert line.inner_text() == "no.png is no picture that this browser can read."
+    assert check().reshape(28, 28) == pytest.approx(mine), "nothing is lost"
+
+
 def test_without_javascript_the_page_says_so(chromium, html):
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto((html / "book/explore.html").as_uri())
     exhibits = page.locator("[data-explore]").all()
-    assert [exhibit.inner_text() for exhibit in exhibits] == ["This exhibit needs JavaScript."] * 4
+    assert [exhibit.inner_text() for exhibit in exhibits] == ["This exhibit needs JavaScript."] * 6
     context.close()

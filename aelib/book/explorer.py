@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from aelib import experiments, latent
+from aelib import evaluate, experiments, latent
 from aelib.data import CLASSES
+from aelib.experiments import Trained
 from aelib.figures import COLOURS
 from aelib.models import SymmetricAutoencoder
 from aelib.runs import Run
 
 DIRECTIONS = 8
 """Sliders of a model: its leading principal components."""
+
+COMPONENTS = {"gaussian": 1, "mixture": 10}
+"""Of the mixtures that codes are drawn from, by what the page calls them; more take long to fit."""
 
 DOTS = 2000
 """Test codes on a map; more of them would hide each other."""
@@ -40,7 +44,8 @@ def write(folder: Path, *, profile: str) -> list[Run]:
     denoiser = experiments.load_model(runs["denoising"])
     assert isinstance(denoiser, SymmetricAutoencoder)
     scripts = {
-        name: _networks(each.model, decoder) | {"space": space(each.codes, labels, chosen)}
+        name: _networks(each.model, encoder, decoder)
+        | {"space": space(each.codes, labels, chosen), "samplers": samplers(runs[name], each)}
         for name, each in opened.items()
     }
     scripts["denoising"] = _networks(denoiser, encoder, decoder)
@@ -128,6 +133,17 @@ def space(codes: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> dict[str
         "codes": packed(codes[:DOTS]),
         "labels": labels[:DOTS].tolist(),
         "garments": packed(codes[chosen]),
+    }
+
+
+def samplers(run: Run, trained: Trained) -> dict[str, Any]:
+    """Where the page draws codes from: the report's box, and `COMPONENTS`, fitted to codes of training images."""
+    low, high = latent.edges(trained.codes, experiments.random_box(run))
+    codes = trained.model.encode(experiments.trained_on(run, evaluate.FITTED)[0])
+    fitted = {name: latent.mixture(codes, components) for name, components in COMPONENTS.items()}
+    return {"box": {"low": low, "high": high, "units": codes.shape[1]}} | {
+        name: {"weights": each.weights.tolist(), "means": packed(each.means), "factors": packed(each.factors)}
+        for name, each in fitted.items()
     }
 
 

@@ -1,11 +1,11 @@
-/* The page "Play with the latent space": four exhibits, each in the element that names it as its data-explore.
+/* The page "Play with the latent space": six exhibits, each in the element that names it as its data-explore.
 
    The data, written by `aelib/book/explorer.py`, are scripts that are loaded when an exhibit comes near the window: a page
    that was opened from a folder may load nothing else. */
 "use strict";
 
 (() => {
-  const { build, unpack } = window.aelibNetwork;
+  const { build, normal, sampler, unpack } = window.aelibNetwork;
   const FOLDER = new URL("explore/", document.currentScript.src);
   const AUTOENCODERS = { convolutional: "Plain autoencoder", variational: "Variational autoencoder" };
   const SIDE = 28;
@@ -141,8 +141,9 @@
 
   /** The latent space of an autoencoder, and the point in it that the map and the sliders move together. */
   class Space {
-    constructor({ decoder, space }, classes) {
-      Object.assign(this, space, { classes, run: build(decoder), listeners: [] });
+    constructor({ encoder, decoder, samplers, space }, classes) {
+      Object.assign(this, space, { classes, encode: build(encoder), run: build(decoder), listeners: [] });
+      this.samplers = Object.fromEntries(Object.entries(samplers).map(([name, each]) => [name, sampler(each)]));
       this.mean = Float32Array.from(space.mean);
       for (const name of ["codes", "garments", "directions"]) this[name] = rows(unpack(space[name]));
       this.position = this.directions.map(() => 0); // in standard deviations along each direction
@@ -382,10 +383,37 @@
     update();
   }
 
-  // ---------------------------------------------------------------- the repair
+  // ---------------------------------------------------------------- new garments
 
-  /** A number from the standard normal distribution (Box and Muller). */
-  const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+  const SAMPLERS = { box: "The report's box", gaussian: "One Gaussian", mixture: "A mixture of ten" };
+  const DRAWN = 8; // pictures of each model
+
+  async function showDraw(place) {
+    const models = await loadSpaces();
+    let chosen = "box";
+    const cards = Object.entries(AUTOENCODERS).map(([name, title], number) => {
+      const pictures = Array.from({ length: DRAWN }, (_, k) => picture(`Drawn garment ${k + 1}: ${title.toLowerCase()}`));
+      const update = () => pictures.forEach(({ draw }, k) => {
+        const code = models[number].samplers[chosen](), output = models[number].decode(code);
+        draw(output);
+        shown[`draw.${name}.${k}`] = { code, output };
+      });
+      return { update, element: titled(title,
+        create("div", { class: "explore-wall" }, ...pictures.map(({ canvas }) => canvas))) };
+    });
+    const update = () => cards.forEach((card) => card.update());
+    const names = Object.keys(SAMPLERS), options = names.map((name) => ({ content: SAMPLERS[name] }));
+    place.replaceChildren(
+      choice("Where codes are drawn from", options, 0, "explore-models", (number) => {
+        chosen = names[number];
+        update();
+      }),
+      create("div", { class: "explore-buttons" }, create("button", { type: "button", click: update }, "Draw others")),
+      create("div", { class: "explore-cards" }, ...cards.map(({ element }) => element)));
+    update();
+  }
+
+  // ---------------------------------------------------------------- the repair
 
   /** Edges of a rectangle like those of `aelib.corruption.erase`: 2 to 33 % of the image, at most 3.3 times as long as wide. */
   function rectangle() {
@@ -467,9 +495,146 @@
     update();
   }
 
+  // ---------------------------------------------------------------- a garment of one's own
+
+  const PEN = 1.5; // its radius, in pixels
+
+  /** A file's picture, the whole of it on a white ground: pixels from 0, white, to 1. */
+  async function pixelsOf(file) {
+    const whole = await createImageBitmap(file);
+    const scale = SIDE / Math.max(whole.width, whole.height);
+    const [width, height] = [whole.width, whole.height].map((length) => Math.max(1, Math.round(length * scale)));
+    const small = await createImageBitmap(whole, { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
+    const context = create("canvas", { width: SIDE, height: SIDE }).getContext("2d");
+    context.fillStyle = "white";
+    context.fillRect(0, 0, SIDE, SIDE);
+    context.drawImage(small, Math.floor((SIDE - width) / 2), Math.floor((SIDE - height) / 2));
+    const { data } = context.getImageData(0, 0, SIDE, SIDE);
+    return Float32Array.from({ length: SIDE ** 2 }, (_, pixel) => {
+      const [red, green, blue] = data.subarray(4 * pixel, 4 * pixel + 3);
+      return 1 - (0.299 * red + 0.587 * green + 0.114 * blue) / 255;
+    });
+  }
+
+  /** A picture that pointer and keys draw on; `act` is called when its `image` has changed. */
+  function pad(act) {
+    const { canvas, draw } = picture();
+    const help = "Arrow keys move the pen, the space bar puts it down or lifts it.";
+    for (const [name, value] of Object.entries({
+      class: "explore-picture explore-pad", tabindex: 0, role: "application", "aria-label": `Drawing. ${help}`,
+    })) canvas.setAttribute(name, value);
+    const sheet = { canvas, image: new Float32Array(SIDE ** 2), ink: 1 };
+    let pen = null, down = false; // where it is, and whether it draws, by the keys
+
+    function show() {
+      const seen = sheet.image.slice();
+      if (pen) {
+        const pixel = Math.floor(pen[1]) * SIDE + Math.floor(pen[0]);
+        seen[pixel] = seen[pixel] > 0.5 ? 0.2 : 0.8;
+      }
+      draw(seen);
+      act();
+    }
+
+    function dot([x, y]) {
+      sheet.image.forEach((before, pixel) => {
+        const distance = Math.hypot(pixel % SIDE + 0.5 - x, Math.floor(pixel / SIDE) + 0.5 - y);
+        const much = Math.max(0, Math.min(1, PEN + 0.5 - distance));
+        sheet.image[pixel] = sheet.ink ? Math.max(before, much) : Math.min(before, 1 - much);
+      });
+    }
+
+    /** Draw along the line from where the pen was. */
+    function line(from, to) {
+      const steps = Math.max(1, Math.ceil(2 * Math.hypot(to[0] - from[0], to[1] - from[1])));
+      for (let step = 0; step <= steps; step++) dot(from.map((start, k) => start + (to[k] - start) * step / steps));
+      show();
+    }
+
+    sheet.set = (image) => {
+      sheet.image = Float32Array.from(image);
+      show();
+    };
+
+    let last;
+    const where = (event) => {
+      const { left, top, width } = canvas.getBoundingClientRect();
+      return [(event.clientX - left) * SIDE / width, (event.clientY - top) * SIDE / width];
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      pen = null;
+      last = where(event);
+      line(last, last);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!event.buttons) return;
+      const from = last;
+      last = where(event);
+      line(from, last);
+    });
+    canvas.addEventListener("keydown", (event) => {
+      const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0] };
+      if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
+      event.preventDefault(); // the page stays where it is
+      const before = pen ?? [SIDE / 2 + 0.5, SIDE / 2 + 0.5];
+      pen = before.map((value, k) => Math.max(0.5, Math.min(SIDE - 0.5, value + moves[event.key][k])));
+      if (event.key === " ") down = !down;
+      if (down) line(before, pen);
+      else show();
+    });
+    canvas.addEventListener("blur", () => {
+      pen = null;
+      down = false;
+      show();
+    });
+    return sheet;
+  }
+
+  async function showOwn(place) {
+    const [{ garments }, spaces, repair] = await Promise.all([loadGarments(), loadSpaces(), load("denoising")]);
+    const networks = Object.fromEntries(Object.entries(AUTOENCODERS).map(
+      ([name, title], number) => [name, { title, encode: spaces[number].encode, decode: spaces[number].run }]));
+    networks.denoising = { title: "Denoising autoencoder", encode: build(repair.encoder), decode: build(repair.decoder) };
+    const cards = Object.entries(networks).map(([name, { title, encode, decode }]) => {
+      const { canvas, draw } = picture(`What the ${title.toLowerCase()} makes of it`), caption = create("figcaption");
+      const update = (image) => {
+        const code = encode({ data: image, shape: [1, SIDE, SIDE] }), output = decode(code).data;
+        const error = output.reduce((sum, value, i) => sum + (value - image[i]) ** 2, 0) / SIDE ** 2;
+        draw(output);
+        caption.textContent = `${title}: ${error.toFixed(3)}`;
+        shown[`own.${name}`] = { input: image, code: code.data, output };
+      };
+      return { update, element: create("figure", {}, canvas, caption) };
+    });
+    const line = status();
+    const sheet = pad(() => cards.forEach(({ update }) => update(sheet.image)));
+    const file = create("input", { id: fresh(), type: "file", accept: "image/*", change: () => {
+      if (!file.files.length) return;
+      pixelsOf(file.files[0]).then((image) => {
+        sheet.set(image);
+        say(line, "");
+      }, () => say(line, `${file.files[0].name} is no picture that this browser can read.`));
+    } });
+    const button = (text, change) =>
+      create("button", { type: "button", click: () => sheet.set(sheet.image.map(change)) }, text);
+    place.replaceChildren(
+      strip("Begin with a garment", garments, 0, (number) => sheet.set(garments[number].image)),
+      create("div", { class: "explore-buttons" },
+        create("label", { for: file.id }, "or with a picture of yours"), file,
+        button("Clear", () => 0), button("Turn light and dark", (value) => 1 - value)),
+      choice("Pen", [{ content: "draws" }, { content: "rubs out" }], 0, "explore-models", (number) => {
+        sheet.ink = 1 - number;
+      }),
+      create("div", { class: "explore-row explore-own" }, captioned("Yours: draw here", sheet.canvas),
+        ...cards.map(({ element }) => element)),
+      line);
+    sheet.set(garments[0].image);
+  }
+
   // ---------------------------------------------------------------- the page
 
-  const EXHIBITS = { map: showMaps, directions: showDirections, walk: showWalk, repair: showRepair };
+  const EXHIBITS = { map: showMaps, directions: showDirections, walk: showWalk, draw: showDraw, repair: showRepair, own: showOwn };
 
   // One after the other, those first that are seen first, and all of them: paper shows them, too.
   const places = [...document.querySelectorAll("[data-explore]")];

@@ -109,5 +109,23 @@ window.aelibNetwork = (() => {
     return (input) => layers.reduce((tensor, layer) => layer(tensor), input);
   }
 
-  return { build, unpack };
+  /** A number from the standard normal distribution (Box and Muller). */
+  const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+
+  /** From the description of a distribution of codes, a box or a mixture of Gaussians: a function that draws one. */
+  function sampler({ low, high, units, weights, means, factors }) {
+    if (!weights) return () => Float32Array.from({ length: units }, () => low + (high - low) * Math.random());
+    const [middle, factor] = [unpack(means).data, unpack(factors).data], size = means.shape[1];
+    return () => {
+      let component = 0;
+      for (let left = Math.random() - weights[0]; left > 0 && component < weights.length - 1;) left -= weights[++component];
+      const noise = Float32Array.from({ length: size }, normal);
+      return noise.map((_, unit) => {
+        const row = (component * size + unit) * size;
+        return noise.reduce((sum, value, k) => sum + factor[row + k] * value, middle[component * size + unit]);
+      });
+    };
+  }
+
+  return { build, normal, sampler, unpack };
 })();
