@@ -9,7 +9,7 @@ import base64
 import importlib.metadata
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,14 +138,48 @@ Again:
 
 
 def _all_runs(chapters: Mapping[Path, str], doubt: Callable[[Path], str]) -> str:
-    """All runs, by path with the chapter that asks for it; what is many unfolds twice."""
+    """All runs, by path with the chapter that asks for it; many summaries of one experiment are one table."""
     parts = []
     for name, group in by_experiment(chapters).items():
-        each = [_run(path, papermill(chapters[path], path.parent.name), doubt(path)) for path in group]
-        if len(group) > MANY:
-            each = [f"<details><summary>{len(group)} runs of <code>{name}</code></summary>\n", *each, "</details>\n"]
-        parts += each
+        summaries = [path for path in group if runs.about(path)[0].get("summary")]
+        many = summaries if len(summaries) > MANY else []
+        commands = {path: papermill(chapters[path], path.parent.name) for path in group}
+        parts += [_run(path, commands[path], doubt(path)) for path in group if path not in many]
+        if many:
+            parts.append(_many(name, {path: commands[path] for path in many}, doubt))
     return "\n".join(parts)
+
+
+def _many(name: str, commands: Mapping[Path, str], doubt: Callable[[Path], str]) -> str:
+    """Runs of the experiment `name` in a table that unfolds: what one of them has and another has not."""
+    paths = [*commands]
+    configs = [dict(_flat(runs.about(path)[0])) for path in paths]
+    keys = {key: None for each in configs for key in each}
+    varied = [key for key in keys if len({str(each.get(key)) for each in configs}) > 1]
+    rows = [
+        [
+            _parameters(path, path.name),
+            ", ".join(f"{key.rpartition('.')[2]} {str(config.get(key, '–'))[:8]}" for key in varied),
+            f"{runs.about(path)[1]['training_seconds']:,.0f} s",
+        ]
+        for path, config in zip(paths, configs, strict=True)
+    ]
+    (together,) = origins(paths, doubt)
+    return f"""<details><summary>{len(paths)} more runs of <code>{name}</code>, of which a summary is kept</summary>
+
+{together}. The first of them again, and so any other: `{again(paths[0], commands[paths[0]])}`.
+
+{table(["Run", "In which they differ", "Trained in"], rows)}
+</details>
+"""
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
 
 
 def stand_in(page: str, book: words.Book) -> str:
