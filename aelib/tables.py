@@ -58,8 +58,8 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def plus_minus(middle: float, half: float, form: str) -> str:
-    """A number and half the width of its interval, `20.3 ± 0.4`, in one piece."""
-    return f"{middle:{form}}{HARD_SPACE}±{HARD_SPACE}{half:{form}}"
+    """A number and half the width of its interval, `20.3 ± 0.4`; where there is little room it breaks before the ±."""
+    return f"{middle:{form}} ±{HARD_SPACE}{half:{form}}"
 
 
 def interval(values: Sequence[float], form: str) -> str:

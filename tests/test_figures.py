@@ -303,7 +303,7 @@ def test_the_reports_curves_stand_beside_ours():
 
 def test_an_interval_is_that_of_the_mean():
     """Student's t for three: 4.30 standard errors."""
-    assert tables.interval([1.0, 2.0, 3.0], ".2f") == "2.00\u00a0±\u00a02.48"
+    assert tables.interval([1.0, 2.0, 3.0], ".2f") == "2.00 ±\u00a02.48"
     assert tables.interval([1.5], ".1f") == "1.5"
 
 

@@ -219,8 +219,8 @@ def test_who_is_ahead_from_how_many_labels_on():
 
 def test_intervals_in_words():
     assert worth.with_interval([0.5]) == "50.0"
-    assert worth.with_interval([0.4, 0.5, 0.6]) == "50.0\u00a0±\u00a024.8", "t is 4.303, of an error of 5.77"
-    assert worth.gain(curve(0.7), curve(0.6), 10) == "−10.0\u00a0±\u00a00.0 points", "draw by draw"
+    assert worth.with_interval([0.4, 0.5, 0.6]) == "50.0 ±\u00a024.8", "t is 4.303, of an error of 5.77"
+    assert worth.gain(curve(0.7), curve(0.6), 10) == "−10.0 ±\u00a00.0 points", "draw by draw"
 
 
 def test_an_ensemble_is_the_mean_of_probabilities():
