@@ -83,6 +83,8 @@ def test_a_layer_that_the_page_cannot_compute_is_refused():
         nn.Conv2d(2, 2, (3, 1)),
         nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
         nn.ConvTranspose2d(2, 2, 3, bias=False),
+        type("Scaled", (nn.Conv2d,), {"forward": lambda self, images: 2 * nn.Conv2d.forward(self, images)})(2, 2, 3),
+        type("Residual", (nn.Sequential,), {"forward": lambda self, codes: codes})(nn.Linear(2, 2)),
     ):
         with pytest.raises(explorer.NoLayer, match=f"no layer for {type(layer).__name__}"):
             explorer.layers(nn.Sequential(nn.Linear(2, 2), layer))
@@ -427,8 +429,8 @@ def test_the_browser_draws_codes_from_the_same_distributions(network_page):
     assert (box.min(), box.max()) == pytest.approx((-2, 1), abs=0.01)
     assert box.mean(0) == pytest.approx([-0.5] * 3, abs=0.03)
     expected = mixture.draw(20000)
-    assert mixed.mean(0) == pytest.approx(expected.mean(0), abs=0.15)
-    assert np.cov(mixed.T) == pytest.approx(np.cov(expected.T), rel=0.05, abs=0.15)
+    assert mixed.mean(0) == pytest.approx(expected.mean(0), abs=0.25)
+    assert np.cov(mixed.T) == pytest.approx(np.cov(expected.T), rel=0.05, abs=0.4), "five deviations of chance"
     share = [(each[:, 2] < -2.5).mean() for each in (mixed, expected)]  # of the component that is apart
     assert share[0] == pytest.approx(share[1], abs=0.02)
 
@@ -477,7 +479,7 @@ def test_a_picture_of_ones_own_is_drawn_back(visit, tmp_path):
                 expected = model.decoder(model.encode(given.reshape(1, 1, 28, 28))).sigmoid().flatten()
             assert shown["output"] == pytest.approx(expected.numpy(), abs=TOLERANCE)
             assert pixels(figure.locator("canvas")) == pytest.approx(shown["output"], abs=1 / 255)
-            assert figure.inner_text().endswith(f": {((expected - given) ** 2).mean():.3f}")
+            assert figure.inner_text().endswith(f": error {((expected - given) ** 2).mean():.3f}")
         return visit.shown("own.denoising")["input"]
 
     images = unpacked(visit.page.evaluate("aelibData.garments.images")).reshape(20, 784)
@@ -487,6 +489,9 @@ def test_a_picture_of_ones_own_is_drawn_back(visit, tmp_path):
     assert check() == pytest.approx(1 - images[16], abs=1e-6)
     place.get_by_role("button", name="Clear").click()
     assert check().max() == 0
+    place.get_by_role("radio", name="Bag 1").check()
+    assert check() == pytest.approx(images[16], abs=1e-6), "chosen again"
+    place.get_by_role("button", name="Clear").click()
     box = sheet.bounding_box()
     visit.page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
     visit.page.mouse.down()
@@ -496,10 +501,17 @@ def test_a_picture_of_ones_own_is_drawn_back(visit, tmp_path):
     assert drawn[13:15, 8:20].min() == pytest.approx(1), "a line across the middle"
     assert drawn[:11].max() == drawn[17:].max() == 0
     place.get_by_role("radio", name="rubs out").check()
-    for key in ("Space", *["ArrowRight"] * 9, "Space"):
+    scrolled = visit.page.evaluate("scrollY")
+    for key in ("Home", "Space"):
         sheet.press(key)
+    assert line.inner_text() == "The pen is down."
+    for key in (*["ArrowRight"] * 9, "Space"):
+        sheet.press(key)
+    assert line.inner_text() == "The pen is lifted."
+    assert visit.page.evaluate("scrollY") == scrolled
     place.get_by_role("radio", name="draws", exact=True).check()
     rubbed = check().reshape(28, 28)
+    assert rubbed[11:18, 16:20].max() == 0, "its edges as well"
     assert (rubbed[13:15, 16:20].max(), rubbed[13:15, 8:11].min()) == (0, pytest.approx(1))
     assert pixels(sheet) == pytest.approx(rubbed.flatten(), abs=1 / 255), "without the pen's mark"
 
@@ -507,15 +519,17 @@ def test_a_picture_of_ones_own_is_drawn_back(visit, tmp_path):
     picture.paste(51, (0, 0, 300, 300))
     picture.save(tmp_path / "mine.png")
     place.locator("input[type=file]").set_input_files(tmp_path / "mine.png")
-    visit.page.wait_for_function("aelibExplorer['own.denoising'].input[14] > 0.5")
+    while visit.page.evaluate("aelibExplorer['own.denoising'].input[14]") < 0.5:
+        visit.page.wait_for_timeout(50)
     mine = check().reshape(28, 28)
     assert mine[:13, 8:20] == pytest.approx(np.full((13, 12), 0.8), abs=0.02), "dark above, and as wide as it is"
     assert mine[:, :6].max() == mine[15:].max() == 0
     (tmp_path / "no.png").write_text("no picture")
     place.locator("input[type=file]").set_input_files(tmp_path / "no.png")
-    visit.page.wait_for_function("document.querySelector('[data-explore=own] [role=status]').textContent")
-    assert line.inner_text() == "no.png is no picture that this browser can read."
+    place.get_by_text("no.png is no picture that this browser can read.").wait_for()
     assert check().reshape(28, 28) == pytest.approx(mine), "nothing is lost"
+    place.get_by_role("button", name="Clear").click()
+    assert line.inner_text() == ""
 
 
 def test_without_javascript_the_page_says_so(chromium, html):

@@ -18,7 +18,7 @@ from aelib import evaluate, experiments, latent
 from aelib.data import CLASSES
 from aelib.experiments import Trained
 from aelib.figures import COLOURS
-from aelib.models import SymmetricAutoencoder
+from aelib.models import SymmetricAutoencoder, kernels
 from aelib.runs import Run
 
 DIRECTIONS = 8
@@ -88,8 +88,15 @@ def decoder(model: SymmetricAutoencoder) -> list[dict[str, Any]]:
     return [*layers(model.decoder), {"type": "sigmoid"}]
 
 
+KNOWN = {nn.Sequential, nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.LeakyReLU, nn.Unflatten}
+KNOWN |= {kernels.QuickConv2d, kernels.QuickConvTranspose2d, kernels.InstanceNorm, kernels.DroppingLeakyReLU}
+"""The layers that `network.js` has; those of `kernels` compute the same more quickly."""
+
+
 def layers(module: nn.Module) -> list[dict[str, Any]]:
     """What `book/_static/network.js` needs to know of `module`, one dict a layer, in the order of computation."""
+    if type(module) not in KNOWN:  # what inherits from one of them may compute something else
+        raise NoLayer(f"network.js has no layer for {module}")
     match module:
         case nn.Sequential():
             return [layer for child in module for layer in layers(child)]

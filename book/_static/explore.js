@@ -497,7 +497,7 @@
 
   // ---------------------------------------------------------------- a garment of one's own
 
-  const PEN = 1.5; // its radius, in pixels
+  const PEN = 1.5, RUBBER = 2.5; // their radii, in pixels: soft edges are rubbed out, too
 
   /** A file's picture, the whole of it on a white ground: pixels from 0, white, to 1. */
   async function pixelsOf(file) {
@@ -516,14 +516,15 @@
     });
   }
 
-  /** A picture that pointer and keys draw on; `act` is called when its `image` has changed. */
-  function pad(act) {
+  /** A picture that pointer and keys draw on; `act` is called when its `image` has changed, `tell` with what the keys do. */
+  function pad(act, tell) {
     const { canvas, draw } = picture();
-    const help = "Arrow keys move the pen, the space bar puts it down or lifts it.";
+    const help = "Arrow keys move the pen, Home brings it to the middle, the space bar puts it down or lifts it.";
     for (const [name, value] of Object.entries({
       class: "explore-picture explore-pad", tabindex: 0, role: "application", "aria-label": `Drawing. ${help}`,
     })) canvas.setAttribute(name, value);
     const sheet = { canvas, image: new Float32Array(SIDE ** 2), ink: 1 };
+    const MIDDLE = [SIDE / 2 + 0.5, SIDE / 2 + 0.5];
     let pen = null, down = false; // where it is, and whether it draws, by the keys
 
     function show() {
@@ -539,7 +540,7 @@
     function dot([x, y]) {
       sheet.image.forEach((before, pixel) => {
         const distance = Math.hypot(pixel % SIDE + 0.5 - x, Math.floor(pixel / SIDE) + 0.5 - y);
-        const much = Math.max(0, Math.min(1, PEN + 0.5 - distance));
+        const much = Math.max(0, Math.min(1, (sheet.ink ? PEN : RUBBER) + 0.5 - distance));
         sheet.image[pixel] = sheet.ink ? Math.max(before, much) : Math.min(before, 1 - much);
       });
     }
@@ -574,14 +575,22 @@
       line(from, last);
     });
     canvas.addEventListener("keydown", (event) => {
-      const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0] };
+      const moves = {
+        ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0], Home: [0, 0],
+      };
       if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
       event.preventDefault(); // the page stays where it is
-      const before = pen ?? [SIDE / 2 + 0.5, SIDE / 2 + 0.5];
+      const before = event.key === "Home" ? MIDDLE : pen ?? MIDDLE;
       pen = before.map((value, k) => Math.max(0.5, Math.min(SIDE - 0.5, value + moves[event.key][k])));
       if (event.key === " ") down = !down;
       if (down) line(before, pen);
       else show();
+      if (event.key === " ") tell(down ? "The pen is down." : "The pen is lifted.");
+    });
+    canvas.addEventListener("focus", () => {
+      if (!canvas.matches(":focus-visible")) return; // it was clicked
+      pen ??= MIDDLE;
+      show();
     });
     canvas.addEventListener("blur", () => {
       pen = null;
@@ -602,26 +611,35 @@
         const code = encode({ data: image, shape: [1, SIDE, SIDE] }), output = decode(code).data;
         const error = output.reduce((sum, value, i) => sum + (value - image[i]) ** 2, 0) / SIDE ** 2;
         draw(output);
-        caption.textContent = `${title}: ${error.toFixed(3)}`;
+        caption.textContent = `${title}: error ${error.toFixed(3)}`;
         shown[`own.${name}`] = { input: image, code: code.data, output };
       };
       return { update, element: create("figure", {}, canvas, caption) };
     });
     const line = status();
-    const sheet = pad(() => cards.forEach(({ update }) => update(sheet.image)));
+    const sheet = pad(() => {
+      cards.forEach(({ update }) => update(sheet.image));
+      say(line, "");
+    }, (text) => say(line, text));
+    const begin = strip("Begin with a garment", garments, 0, (number) => sheet.set(garments[number].image));
+    /** Another picture, which is none of the garments any more: each can be chosen again. */
+    const other = (image) => {
+      for (const button of begin.querySelectorAll("input")) button.checked = false;
+      sheet.set(image);
+    };
     const file = create("input", { id: fresh(), type: "file", accept: "image/*", change: () => {
       if (!file.files.length) return;
-      pixelsOf(file.files[0]).then((image) => {
-        sheet.set(image);
-        say(line, "");
-      }, () => say(line, `${file.files[0].name} is no picture that this browser can read.`));
+      const { name } = file.files[0];
+      pixelsOf(file.files[0]).then(other, () => say(line, `${name} is no picture that this browser can read.`));
+      file.value = ""; // so that the same file can be chosen again
     } });
     const button = (text, change) =>
-      create("button", { type: "button", click: () => sheet.set(sheet.image.map(change)) }, text);
+      create("button", { type: "button", click: () => other(sheet.image.map(change)) }, text);
     place.replaceChildren(
-      strip("Begin with a garment", garments, 0, (number) => sheet.set(garments[number].image)),
+      begin,
       create("div", { class: "explore-buttons" },
-        create("label", { for: file.id }, "or with a picture of yours"), file,
+        create("label", {}, "Or with a picture of yours: ", file)),
+      create("div", { class: "explore-buttons" },
         button("Clear", () => 0), button("Turn light and dark", (value) => 1 - value)),
       choice("Pen", [{ content: "draws" }, { content: "rubs out" }], 0, "explore-models", (number) => {
         sheet.ink = 1 - number;
