@@ -19,6 +19,7 @@ True
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ __all__ = ["EXPERIMENTS", "load_model", "obtain", "open_run", "sweep"]
 
 def __getattr__(name: str) -> Any:
     # When it is asked for: PyTorch takes seconds to import, and `aelib --help` needs none of it.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("aelib.sweeps" if name == "sweep" else "aelib.experiments"), name)
+    if name in __all__:
+        return getattr(import_module("aelib.sweeps" if name == "sweep" else "aelib.experiments"), name)
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -52,8 +52,8 @@ def compared(model: str, histories: Sequence[Sequence[Mapping[str, float]]]) -> 
     if len(ours) == 1:
         return f"{apart} from ours"
     own = [_apart(each, [*ours[:number], *ours[number + 1 :]]) for number, each in enumerate(ours)]
-    among = f"{100 * np.median(own):.1f} %"
-    return f"{apart} from the median of our {len(ours)} trainings, one of which is {among} from that of the others"
+    among = f"one of which is typically {100 * np.median(own):.1f} % from that of the others"
+    return f"{apart} from the median of our {len(ours)} trainings, {among}"
 
 
 def _apart(one: np.ndarray, others: Sequence[np.ndarray]) -> float:

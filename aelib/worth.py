@@ -252,14 +252,17 @@ def ahead_from(one: Curve, other: Curve, what: str = "accuracy") -> int | None:
 
 
 def crossing(one: Curve, other: Curve) -> str:
-    """In words, from how many labels on `other` is the more accurate one."""
+    """In words, with how many labels `other` is the more accurate one, in the mean over draws."""
     number = ahead_from(one, other)
     common = [each for each in one.labels if each in other.labels]
-    if number is None:
-        return f"with no number of labels, up to {common[-1]:,}"
     if number == common[0]:
         return f"with any number of labels, from {number:,} on"
-    return f"from {number:,} labels on"
+    first, second = (each.within(common).means() for each in (one, other))
+    before = [n for n, better in zip(common, second > first, strict=True) if better and n < (number or np.inf)]
+    few = f"with {' and '.join(f'{each:,}' for each in before)} labels" if before else ""
+    if number is None:
+        return f"{few} alone" if few else f"with no number of labels, up to {common[-1]:,}"
+    return f"{few}, and from {number:,} on" if few else f"from {number:,} labels on"
 
 
 def with_interval(values: Sequence[float], form: str = ".1f", scale: float = 100) -> str:

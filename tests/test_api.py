@@ -59,3 +59,10 @@ def test_what_the_page_names_is_there():
         assert getattr(importlib.import_module(module), attribute).__doc__
     for module, members in re.findall(r"^\.\. automodule:: (\S+)\n   :members: (\S.*)$", page, re.M):
         assert {*members.split(", ")} <= {*dir(importlib.import_module(module))}
+
+
+def test_modules_are_there_by_their_names():
+    """As README and the API page write them."""
+    program = "import aelib; aelib.evaluate.table, aelib.experiments.find, aelib.latent.mixture; aelib.nonsense"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "AttributeError: module 'aelib' has no attribute 'nonsense'"

@@ -210,7 +210,9 @@ def test_who_is_ahead_from_how_many_labels_on():
     assert worth.ahead_from(slow, quick) is None, "in the end it is behind"
     assert worth.crossing(quick, slow) == "from 1,000 labels on"
     assert worth.crossing(quick, curve(0.7, 0.8, 0.9)) == "with any number of labels, from 10 on"
-    assert worth.crossing(slow, quick) == "with no number of labels, up to 1,000"
+    assert worth.crossing(slow, quick) == "with 10 and 100 labels alone"
+    assert worth.crossing(slow, curve(0.4, 0.4, 0.4)) == "with no number of labels, up to 1,000"
+    assert worth.crossing(quick, curve(0.7, 0.7, 0.9)) == "with 10 labels, and from 1,000 on"
     assert worth.crossing(slow, curve(0.6, 0.1, labels=(10, 5000))) == "with any number of labels, from 10 on"
     assert worth.ahead_from(quick, curve(0.7, 0.7, 0.9)) == 1000, "ahead, behind, ahead: from the last time on"
     losses = worth.Curve("b", [10, 100], [[0.5], [0.5]], [[2.0], [1.0]])

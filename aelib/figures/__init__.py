@@ -2,7 +2,7 @@
 
 from aelib.figures.codes import class_map, class_maps, pca_axes
 from aelib.figures.comparisons import Curve, along, dots
-from aelib.figures.drawing import COLOURS, DPI, REPORT, STYLE, WIDTH, Drawing, Stored, classes_of, colours
+from aelib.figures.drawing import COLOURS, DPI, REPORT, STYLE, WIDTH, Drawing, Stored, classes_of, colours, styled
 from aelib.figures.images import architecture, epochs_shown, generated, image_grid, reconstructions, rows_of_images
 from aelib.figures.numbers import CostPanel, Reproduced, growth, reproductions
 from aelib.figures.search import (
@@ -60,6 +60,7 @@ __all__ = [
     "rows_of_images",
     "study_contour",
     "study_history",
+    "styled",
     "usual",
     "with_labels",
 ]

@@ -61,7 +61,7 @@ class VariationalAutoencoder(SymmetricAutoencoder):
         return 2 * error.clone()  # the next batch changes it
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the code: images, (B, 1, 28, 28) in [0, 1] → two (B, latent_dim)."""
+        """Mean and log-variance of the code: a tensor of images, (B, 1, 28, 28) in [0, 1] → two (B, latent_dim)."""
         hidden = self.hide(images)  # (B, linear_units)
         return self.latent(hidden).float(), self.log_variance(hidden).float()
 
