@@ -12,12 +12,17 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from aelib import __version__, commands
+from aelib import __version__, commands, compilation
 from aelib.errors import AelibError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 for a fault, 2 for a wrong call, 130 or 143 when stopped."""
+    for name in ("stdout", "stderr"):  # a daemon's may be closed
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 for as long as the process is
+    os.environ["MPLBACKEND"] = "agg"  # no command opens a window; Matplotlib would refuse a name it does not know
+    compilation.find_place()
     parser = argparse.ArgumentParser(prog="aelib", description="Autoencoders on FashionMNIST, reproduced.")
     parser.add_argument("--version", action="version", version=f"aelib {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -8,6 +8,7 @@ import platform
 import shutil
 import struct
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,13 +20,38 @@ WITHOUT = "training without torch.compile, up to 1.6 times as long"
 
 @cache
 def available() -> bool:
-    """Whether torch.compile finds the C++ compiler it needs; says so, once, where it does not."""
+    """Whether torch.compile is on, and finds the C++ compiler it needs; says so, once, where not."""
     if platform.system() != "Linux":
         return False  # not tried there
-    found = shutil.which(os.environ.get("CXX", "g++")) is not None
-    if not found:
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
         print(f"aelib: no C++ compiler here: {WITHOUT}", file=sys.stderr)
-    return found
+        return False
+    # With one of these torch.compile hands back what it is given.
+    off = [name for name in ("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE") if os.environ.get(name) == "1"]
+    if off:
+        print(f"aelib: {off[0]}=1 turns torch.compile off: {WITHOUT}", file=sys.stderr)
+    return not off
+
+
+def find_place() -> None:
+    """Have PyTorch a folder to keep what it compiles: it makes one when it is imported, or fails."""
+    folder = os.environ.get(PLACE)
+    if folder is None:
+        return
+    try:
+        os.makedirs(folder, exist_ok=True)  # an empty name would be any folder that one stands in
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        os.environ[PLACE] = tempfile.mkdtemp(prefix="torchinductor_")
+        print(
+            f"aelib: {PLACE} is {folder!r}, which cannot be used ({error.strerror}): "
+            f"what is compiled is kept in {os.environ[PLACE]}",
+            file=sys.stderr,
+        )
+
+
+PLACE = "TORCHINDUCTOR_CACHE_DIR"
+"""The variable that says where PyTorch keeps what it compiles."""
 
 
 _tried: dict[str, bool] = {}
@@ -59,8 +85,11 @@ def again(error: BaseException) -> bool:
 
 def _cause(error: BaseException) -> str:
     """What is wrong, in a line: of a compiler's output the line that says so."""
-    lines = [line.strip() for line in str(getattr(error, "inner_exception", error)).splitlines() if line.strip()]
+    inner = getattr(error, "inner_exception", error)
+    lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
     cause = next((line for line in lines if "error:" in line or "not found" in line), lines[0] if lines else "")
+    if not isinstance(inner, RuntimeError):  # not the compiler's own words
+        cause = f"{os.environ.get('CXX', 'g++')}: {type(inner).__name__}: {cause}"
     mend = "; Debian: python3-dev" if "Python.h" in cause else ""
     return f"{cause}{mend}"
 

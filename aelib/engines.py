@@ -85,6 +85,11 @@ def same_engine(kept: Mapping[str, Any]) -> Engine | None:
     return None if engine.compiled > here.compiled or engine.device != here.device else engine
 
 
+def words_of(engine: Mapping[str, Any]) -> str:
+    """An engine, as `vars` gives it, in words: `in bf16 on cpu, compiled`."""
+    return f"in {engine['precision']} on {engine['device']}, {'' if engine['compiled'] else 'not '}compiled"
+
+
 GPU_NEEDS = 2**30
 """Bytes of a GPU's memory that a training here needs at least, PyTorch's own included."""
 
@@ -134,7 +139,9 @@ def arithmetic(engine: Engine) -> Iterator[None]:
     """On a GPU: products of the engine's precision, of convolutions and of matrices, that repeat themselves."""
     if engine.device == "cpu":
         # Compiled code is of one number of threads; after some the compiler would give up, and be slow for good.
-        with torch._dynamo.config.patch(recompile_limit=64) if engine.compiled else contextlib.nullcontext():
+        # What it cannot compile it would otherwise run as it is, if a variable says so, and not say so.
+        ours = {"recompile_limit": 64, "suppress_errors": False}
+        with torch._dynamo.config.patch(ours) if engine.compiled else contextlib.nullcontext():
             yield
         return
     before, tf32 = torch.get_float32_matmul_precision(), engine.precision != "float32"

@@ -239,7 +239,7 @@ def _named(folder: Path, name: str) -> str:
 def _tracked(path: Path) -> bool:
     """Whether git has this run, or may have it: where git does not say, it counts as published."""
     if not any((folder / ".git").exists() for folder in path.absolute().parents):
-        return False
+        return path.parent == runs.ROOT / "results" / "report"  # as the project was downloaded
     command = ["git", "-C", str(path.parent), "ls-files", "--error-unmatch", str(path.absolute() / "config.json")]
     own = {name: value for name, value in os.environ.items() if name not in ANOTHER}
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -257,7 +258,7 @@ class PlainCheckpoints(CheckpointIO):
 
 def trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
     """Lightning's, on `engine`, without what it would print and write of its own; `options` are its own."""
-    with running():
+    with running(), _without_variables():
         return pl.Trainer(
             accelerator="gpu" if engine.device == "cuda" else engine.device,
             devices=1,
@@ -271,6 +272,16 @@ def trainer(folder: Path, engine: Engine, **options: Any) -> pl.Trainer:
             num_sanity_val_steps=0,
             **options,
         )
+
+
+@contextlib.contextmanager
+def _without_variables() -> Iterator[None]:
+    """Without `PL_TRAINER_…`, where Lightning looks for what it is not told: the run would be another, unsaid."""
+    hidden = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("PL_TRAINER_")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 @contextlib.contextmanager
@@ -302,4 +313,5 @@ TALKATIVE = (
     "lightning_fabric",
     "torch.utils.cpp_extension",
     "torch._dynamo.variables.ctx_manager",
+    "torch._inductor.output_code",
 )

@@ -30,6 +30,15 @@ RAW = "aelib"
 """The engine that leaves the notebook as the book needs it."""
 
 
+def plain_environment() -> dict[str, str]:
+    """The variables of this process, but for those that would make a chapter, or its page, another one.
+
+    Those are what Python runs first, that it leaves out docstrings, how Matplotlib draws, and the day of the build.
+    """
+    left_out = {"PYTHONSTARTUP", "PYTHONOPTIMIZE", "MPLBACKEND", "SOURCE_DATE_EPOCH"}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
+
+
 class _Client(PapermillNotebookClient):
     """Shows the progress of a training at the end of papermill's bar, and keeps nothing of it."""
 
@@ -56,6 +65,7 @@ class Raw(NBClientEngine):
         options.setdefault("extra_arguments", ["--log-level=CRITICAL"])
         # tqdm, which Optuna imports, would rather draw its bars with ipywidgets.
         os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
+        os.environ.pop("MPLBACKEND", None)  # a chapter opens no window, and Matplotlib refuses a name it does not know
         return _Client(nb_man, kernel_name=kernel_name, log=logger, **options).execute()
 
 
@@ -199,12 +209,14 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
     )
     notices = dict.fromkeys(profiles.notice_of(path, runs.about(path)[1]) for path in paths)
     when = executed["start_time"][:16].replace("T", " ")
-    command = papermill(name, "report", given)
+    # One that came by standard input, or was copied to another name, is none that the command would find.
+    known = (runs.ROOT / "book" / f"{name}.ipynb").exists()
+    command = f"`{papermill(name, 'report', given)}`" if known else "papermill"
     text = [
         *(f"**{notice}**\n" for notice in notices if notice),
         *rows,
         "",
-        f"Executed by `{command}` on {when} UTC "
+        f"Executed by {command} on {when} UTC "
         f"in {executed['duration']:,.0f} s, with `aelib` at commit {commit(now, 8)}"
         + ("; the figures are drawn from" if paths else "."),
         "",

@@ -24,7 +24,16 @@ from tqdm import tqdm
 
 from aelib import checkpoints, code_version, compilation, cores, epochs, lightning, progress
 from aelib.data import Batches, GarmentLoaders
-from aelib.engines import Engine, OutOfMemory, arithmetic, choose_engine, keep_freed_memory, out_of_memory
+from aelib.engines import (
+    Engine,
+    OutOfMemory,
+    arithmetic,
+    choose_engine,
+    keep_freed_memory,
+    out_of_memory,
+    same_engine,
+    words_of,
+)
 from aelib.errors import AelibError
 from aelib.finder import Diverged, LearningRateCurve, find_learning_rate
 from aelib.hyperparameters import TrainingConfig
@@ -70,9 +79,10 @@ class _Recorder(Checkpoint):
         watch: Callable | None,
         origin: dict[str, Any] | None,
         share: cores.Share,
+        engine: Engine,
     ) -> None:
         self.path, self.config, self.picture = path, config, picture
-        self.watch, self.code, self.share = watch, origin, share
+        self.watch, self.code, self.share, self.engine = watch, origin, share, engine
         self.rows: list[dict[str, float]] = []
         self.seconds: list[float] = []
         self.pictures: list[Tensor] = []
@@ -119,11 +129,13 @@ class _Recorder(Checkpoint):
         names = ("rows", "seconds", "pictures", "best_epoch", "best_weights", "code")
         curve = vars(self.curve) if self.curve else None
         others = {"curve": curve, "threads": self.share.threads, "torch": torch.__version__}
+        others["engine"] = vars(self.engine)
         return {name: getattr(self, name) for name in names} | others
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         curve = state_dict["curve"]
-        vars(self).update(state_dict, curve=LearningRateCurve(**curve) if curve else None, code=self.code)
+        own = {"curve": LearningRateCurve(**curve) if curve else None, "code": self.code, "engine": self.engine}
+        vars(self).update(state_dict | own)
         if threads := state_dict.get("threads"):  # an older version kept none
             self.share.resume(threads)
 
@@ -164,7 +176,8 @@ def fit(
         threads: `History.threads` of a training that this one is to repeat bit for bit. By default it takes the cores
             that are idle, fewer where others come, or as many as `OMP_NUM_THREADS` says.
         origin: what is kept of the code (`code`); a checkpoint of code that trains otherwise is not gone on from.
-        engine: what to train on; by default the quickest here, of those with `precision`.
+        engine: what to train on; by default what the checkpoint was begun on, or the quickest here, of those with
+            `precision`.
 
     Raises:
         Diverged: the losses are no longer numbers.
@@ -183,7 +196,7 @@ def fit(
             "normalisation cannot take: choose another batch_size or number of images"
         )
     steps = config.max_epochs * len(order) if model.worth_compiling else 0
-    engine = engine or choose_engine(steps, precision)
+    engine = engine or _begun_on(folder / "checkpoint", precision) or choose_engine(steps, precision)
     if engine.compiled:
         # What is compiled is kept with the code, which all trainings of a process share: after some it would be full.
         torch.compiler.reset()
@@ -232,11 +245,11 @@ def _fit(
         module, loaders = lightning.GraphedTraining(model, config, engine, seed, data), ([0], [0])
     path = folder / "checkpoint"
     share.before(0)
-    recorder = _Recorder(path, config, picture, watch, origin, share)
+    recorder = _Recorder(path, config, picture, watch, origin, share, engine)
     trainer = lightning.trainer(folder, engine, max_epochs=config.max_epochs, callbacks=[recorder])
-    _discard_other_codes(path, recorder)
+    _discard_another(path, recorder)
     if path.exists():
-        recorder.load_state_dict(checkpoints.load(path)["callbacks"][recorder.state_key])
+        recorder.load_state_dict(_state(path))
         if watch:
             watch(recorder.rows, recorder.seconds)
     elif config.learning_rate is None:
@@ -261,15 +274,32 @@ def _fit(
     )
 
 
-def _discard_other_codes(path: Path, recorder: _Recorder) -> None:
-    """Remove the checkpoint of a training that was begun by code that trains otherwise than that of `recorder`."""
-    if not recorder.code or not path.exists():
+def _state(path: Path) -> dict[str, Any]:
+    """What a `_Recorder` has written into a checkpoint."""
+    return checkpoints.load(path)["callbacks"][_Recorder.__qualname__]
+
+
+def _begun_on(path: Path, precision: str | None) -> Engine | None:
+    """The engine of a checkpoint, if there is one, this machine has it too, and `precision` asks for no other."""
+    kept = _state(path).get("engine") if path.exists() else None
+    return same_engine(kept) if kept and precision in (None, kept["precision"]) else None
+
+
+def _discard_another(path: Path, recorder: _Recorder) -> None:
+    """Remove the checkpoint of a training that was begun on another engine, or by code that trains otherwise."""
+    if not path.exists():
         return
-    state = checkpoints.load(path)["callbacks"][recorder.state_key]
-    kept, version = state.get("code"), state.get("torch", torch.__version__)  # an older version of aelib kept none
-    if version != torch.__version__ or not code_version.alike(kept, recorder.code):
+    state, here = _state(path), vars(recorder.engine)
+    # An older version of aelib kept neither code nor version nor engine.
+    kept, version, engine = state.get("code"), state.get("torch", torch.__version__), state.get("engine", here)
+    why = ""
+    if engine != here:
+        why = f"begun {words_of(engine)}, here it is {words_of(here)}"
+    elif recorder.code and version != torch.__version__:
+        why = f"begun with torch {version}, here is {torch.__version__}"
+    elif recorder.code and not code_version.alike(kept, recorder.code):
         why = code_version.STALE if kept else code_version.UNRECORDED
-        why = f"begun with torch {version}, here is {torch.__version__}" if version != torch.__version__ else why
+    if why:
         print(f"aelib: the checkpoint {path} is not gone on from ({why}): training from the start", file=sys.stderr)
         path.unlink()
 

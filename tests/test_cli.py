@@ -111,6 +111,21 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     tried("A reader has seen enough", "a command's output into `head -1`", 1, "no traceback")
 
 
+@pytest.mark.parametrize("shell", ['"$@" >&-', '"$@" >&- 2>&-'])
+def test_a_daemon_has_no_terminal(shell, tmp_path):
+    command = [sys.executable, "-m", "aelib.cli", "runs", "--profile", "smoke"]
+    own = os.environ | {"AELIB_RESULTS": str(tmp_path)}
+    assert subprocess.run(["bash", "-c", shell, "-", *command], env=own, stderr=subprocess.PIPE).returncode == 0
+
+
+def test_no_command_asks_which_windows_matplotlib_knows():
+    program = "import sys; from aelib import cli; cli.commands.do_data = lambda _: __import__('aelib.figures')\n"
+    program += "sys.exit(cli.main(['data']))"
+    own = os.environ | {"MPLBACKEND": "Qt4Agg"}
+    done = subprocess.run([sys.executable, "-c", program], env=own, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(("text", "value"), [("4", 4), ("0.5", 0.5), ("None", None), ("True", True)])
 def test_a_chapters_parameter_is_what_papermill_makes_of_it(text, value):
     assert cli.commands._value(text) == value

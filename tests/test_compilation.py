@@ -1,6 +1,7 @@
 """Compilation that cannot be had, and a cache that a killed compiler has left broken."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -79,6 +80,26 @@ def fails(times: int, monkeypatch) -> list[int]:
     return attempts
 
 
+@pytest.mark.parametrize("variable", ["TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"])
+def test_compilation_that_is_turned_off_is_not_recorded(variable, python):
+    program = "from aelib import compilation, engines; print(engines.choose_engine(10**9).compiled)"
+    said, errors = python(program, **{variable: "1"}).communicate()
+    assert said == "False\n"
+    assert "turns torch.compile off: training without" in errors
+
+
+@pytest.mark.parametrize("place", ["", "file/folder", "/proc/none"])
+def test_what_is_compiled_has_a_place(place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    folder = place and str(tmp_path / place)  # of an absolute one that is itself
+    monkeypatch.setenv(compilation.PLACE, folder)
+    compilation.find_place()
+    assert Path(os.environ[compilation.PLACE]).is_dir()
+    assert f"{compilation.PLACE} is {folder!r}, which cannot be used" in capsys.readouterr().err
+    compilation.find_place()
+    assert capsys.readouterr().err == ""
+
+
 @pytest.fixture
 def emptied(monkeypatch):
     """Whether the cache, in which there is a file of another program, has been emptied."""
@@ -97,8 +118,12 @@ def test_a_broken_cache_is_made_anew(tmp_path, monkeypatch, emptied, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_compiler_that_fails_in_the_midst_of_a_training_loses_no_epoch(tmp_path, monkeypatch, capsys):
+def test_a_compiler_that_fails_in_the_midst_of_a_training_has_it_begun_again(tmp_path, monkeypatch, capsys):
+    """Half compiled it would end with bits that no machine can make again."""
     monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "COMPILE_FROM_STEPS", 10**9)
+        plain = digest(*train(few_loaders(), tmp_path / "plain", max_epochs=3))
 
     def other_threads(self):  # with which all is compiled anew
         if self.current_epoch == 1 and self.engine.compiled:
@@ -108,10 +133,14 @@ def test_a_compiler_that_fails_in_the_midst_of_a_training_loses_no_epoch(tmp_pat
 
     monkeypatch.setattr(lightning.Training, "on_train_epoch_start", other_threads)
     fails(0, monkeypatch)
-    _, history = train(few_loaders(), tmp_path / "run", max_epochs=3)
+    model, history = train(few_loaders(), tmp_path / "run", max_epochs=3)
     assert not history.engine.compiled
-    assert [row["epoch"] for row in history.rows] == [1, 2, 3]
-    assert "file too short): training without torch.compile" in capsys.readouterr().err
+    assert digest(model, history) == plain
+    said = capsys.readouterr().err
+    assert "file too short): training without torch.compile" in said
+    assert re.search(
+        r"is not gone on from \(begun in \w+ on cpu, compiled, here it is in \w+ on cpu, not compiled", said
+    )
 
 
 def test_what_a_model_does_wrong_is_not_the_compilers(tmp_path, monkeypatch):

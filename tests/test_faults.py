@@ -365,7 +365,7 @@ def test_what_others_have_set_up_for_jupyter(small_book, tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     for variable, name in (("JUPYTER_PATH", "jupyter"), ("IPYTHONDIR", "ipython"), ("PYTHONSTARTUP", "startup.py")):
         monkeypatch.setenv(variable, str(tmp_path / name))
-    monkeypatch.setenv("MPLBACKEND", "TkAgg")
+    monkeypatch.setenv("MPLBACKEND", "Qt4Agg")  # which Matplotlib has no more
     assert outputs() == before
     how = "a `python3` kernel of another Python; IPython's settings and startup files, `PYTHONSTARTUP`, `MPLBACKEND`"
     tried("Jupyter is set up in other ways", how, 5, "the chapters run on the Python that builds, and end the same")

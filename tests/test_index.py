@@ -186,6 +186,9 @@ def test_one_that_is_damaged_hides_no_other(folder, capsys):
 def test_where_git_does_not_say_a_run_counts_as_published(folder, monkeypatch):
     (path,) = folder.glob("convolutional-*")
     assert not index._tracked(path), "there is no repository"
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "ROOT", folder)
+        assert index._tracked(folder / "results/report/convolutional-00000000"), "of a download without one"
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     assert not index._tracked(path)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")

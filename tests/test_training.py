@@ -1,6 +1,7 @@
 """Training: the best weights are kept, the same seed gives the same bits, a killed training goes on."""
 
 import hashlib
+import os
 import platform
 import signal
 from dataclasses import replace
@@ -31,13 +32,14 @@ def digest(model, history) -> str:
     return hashlib.sha256(b"".join(content)).hexdigest()
 
 
-def train(loaders, folder, *, seed=3, network=TINY, threads=None, **options):
+def train(loaders, folder, *, seed=3, network=TINY, threads=None, precision=None, **options):
     folder.mkdir(exist_ok=True)
     torch.manual_seed(seed)
     model = SymmetricAutoencoder(network)
     picture = loaders.garments.test_images[:1].float() / 255
     config = TrainingConfig(**{"max_epochs": 5} | options)
-    return model, fit(model, loaders, config, seed=seed, folder=folder, picture=picture, threads=threads)
+    given = {"picture": picture, "threads": threads, "precision": precision}
+    return model, fit(model, loaders, config, seed=seed, folder=folder, **given)
 
 
 @pytest.fixture
@@ -413,6 +415,35 @@ def test_the_precision_is_that_asked_for_or_the_quickest(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(AelibError, match="precision must be one of float32, not 'bf16'"):
         engines.choose_engine(1, "bf16")
+
+
+def test_a_training_ends_on_the_engine_that_it_was_begun_on(small, tmp_path, monkeypatch, capsys):
+    """Or begins again: its bits are those of one engine."""
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    quick = {"amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: quick)
+    whole = digest(*train(small, tmp_path / "whole", max_epochs=3))
+    plain = digest(*train(small, tmp_path / "plain", max_epochs=3, precision="float32"))
+    assert plain != whole
+    for name, precision in (("asked for", "float32"), ("as it was", None)):
+        train(small, tmp_path / name, max_epochs=2)
+        again = digest(*train(small, tmp_path / name, max_epochs=3, precision=precision))
+        assert again == (plain if precision else whole)
+        said = "is not gone on from (begun in bf16 on cpu, not compiled, here it is in float32 on cpu, not compiled)"
+        assert (said in capsys.readouterr().err) is bool(precision)
+    train(small, tmp_path / "plainer", max_epochs=2, precision="float32")
+    assert digest(*train(small, tmp_path / "plainer", max_epochs=3)) == plain, "the quickest is not asked for"
+    train(small, tmp_path / "elsewhere", max_epochs=2)
+    quick.clear()
+    assert digest(*train(small, tmp_path / "elsewhere", max_epochs=3)) == plain
+
+
+def test_variables_of_lightning_change_no_training(few, tmp_path, monkeypatch):
+    before = digest(*train(few, tmp_path / "before", max_epochs=2))
+    for name, value in {"FAST_DEV_RUN": "1", "GRADIENT_CLIP_VAL": "0.001", "ACCUMULATE_GRAD_BATCHES": "4"}.items():
+        monkeypatch.setenv(f"PL_TRAINER_{name}", value)
+    assert digest(*train(few, tmp_path / "after", max_epochs=2)) == before
+    assert os.environ["PL_TRAINER_FAST_DEV_RUN"] == "1", "they are the user's"
 
 
 @pytest.mark.parametrize("kept", [{"device": "cpu", "bf16": True}, {"device": "cpu", "precision": "bf16"}])

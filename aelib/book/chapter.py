@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -115,7 +114,7 @@ def execute(
         kernel_spec = KernelSpec(**get_kernel_dict())
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            own = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"} | environment
+            own = papermill_engine.plain_environment() | environment
             await super().start_kernel(env=own, cwd=str(chapter.parent.parent), **options)
             kernels.append(self.provisioner.process)  # type: ignore[union-attr]
 

@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from aelib import code_version, determinism, experiments, runs, words
+from aelib import code_version, determinism, experiments, papermill_engine, runs, words
 from aelib.book import costs, explorer, pages, papers
 from aelib.book.cache import Execution, Line, digest, kept, key_of, sha256
 from aelib.book.chapter import chapters, execute_all
@@ -247,8 +247,7 @@ def _jupyter_book(stage: Path, draft: Path, *options: str, log: Path) -> None:
     """Render `stage` into `draft`, as HTML unless `options` ask for another form; what is warned of is an error."""
     program = Path(sys.executable).with_name("jupyter-book")  # of this environment, activated or not
     command: list[str | Path] = [program, "build", stage, "--path-output", draft, "-W", "-n", "--keep-going", *options]
-    # Without colours, and with the year of the copyright as it is written: some shells set a date to build at.
-    own = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"} | {"NO_COLOR": "1"}
+    own = papermill_engine.plain_environment() | {"NO_COLOR": "1"}
     with log.open("w") as file:
         status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=own).returncode
     if status:
