@@ -4,6 +4,7 @@ import contextlib
 import glob
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -593,7 +594,7 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
     assert found.winner()
     assert found.provenance["code"] == {"digests": [code_version.digest()]}
     if ending.startswith("asked"):  # with no parameters
-        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 3
+        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
         assert f"trial 1 is left out: {word} by another program, without a training" in said
     else:
         assert [each.state for each in found.trials] == [TrialState.FAIL] + [TrialState.COMPLETE] * 3
@@ -610,7 +611,10 @@ def test_the_status_tells_what_another_program_has_ended(tmp_path):
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
     here = optuna.load_study(study_name=plan.path.name, storage=storage.begin(plan))
-    here.tell(here.ask(), state=TrialState.FAIL)
+    for _ in range(2):
+        plan.sample(here.ask())
+    here.tell(0, state=TrialState.FAIL)
+    here.tell(1, 0.0001)
     here.tell(here.ask(), 0.0001)
     here.enqueue_trial({"conv": 1})
     lines = study.describe(study.status(plan))
@@ -618,14 +622,23 @@ def test_the_status_tells_what_another_program_has_ended(tmp_path):
         "4 trials: 1 completed, 0 pruned, 1 failed, 0 running, 2 to come",
         "  trial 0 counts as failed: failed by another program, without a training",
         "  trial 1 counts as failed: completed by another program, without a training",
+        "  trial 2 is left out: completed by another program, without a training",
     ]
 
 
 @pytest.mark.parametrize(
-    ("ours", "wrong"), [(2, {"conv": 9}), (2, {"latent_dim": 11}), (2, {"linear_units": 1000}), (4, {"conv": 9})]
+    ("ours", "wrong"),
+    [
+        (2, {"conv": 9}),
+        (2, {"latent_dim": 11}),
+        (2, {"latent_dim": "x"}),
+        (2, {"linear_units": 1000}),
+        (2, {"weight_decay": math.nan}),
+        (4, {"conv": 9}),
+    ],
 )
 def test_trials_that_somebody_enqueues(ours, wrong, tmp_path, monkeypatch, capsys):
-    """Before the last one they are taken, after it they are not; what is not of the space fails."""
+    """Before the last one they are taken, after it they are not; for what is not of the space others are trained."""
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
     begun, fit = storage.begin(plan), training.fit
@@ -640,14 +653,43 @@ def test_trials_that_somebody_enqueues(ours, wrong, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(training, "fit", enqueued_meanwhile)
     found = study.obtain(plan)
     said = capsys.readouterr().err
+    assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
     if ours == 4:
-        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
         assert "enqueued" not in said
     else:
         assert "trial 2 takes what somebody has enqueued: {'conv': 1, " in said
         assert found.trials[2].params == study.REPORTS_CHOICE
-        assert "trial 3 is left out: enqueued with parameters that are not of the search space" in said
-        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 3
+        assert said.count("trial 3 is left out: enqueued with parameters that are not of the search space") == 1
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"x": optuna.distributions.FloatDistribution(0, 1)},
+        {"weight_decay": optuna.distributions.CategoricalDistribution(["none"])},
+        {"conv": optuna.distributions.CategoricalDistribution([7])},
+    ],
+    ids=lambda strange: next(iter(strange)),
+)
+def test_trials_of_another_space_that_somebody_adds(strange, tmp_path, monkeypatch, capsys):
+    """Others take their places, and nothing is learnt from them; a database refuses all but the first kind."""
+    plan, fit = Plan("smoke", folder=tmp_path), training.fit
+
+    def added_meanwhile(*arguments, **options):
+        here = optuna.load_study(study_name=plan.path.name, storage=storage.existing(plan))
+        if len(here.trials) == 1:
+            params = {name: getattr(each, "choices", [0.5])[0] for name, each in strange.items()}
+            for _ in range(2):
+                here.add_trial(optuna.trial.create_trial(params=params, distributions=strange, value=0.0001))
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", added_meanwhile)
+    found = study.obtain(plan)
+    assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
+    assert found.best.value > 0.0001
+    said = capsys.readouterr().err
+    for number in (1, 2):
+        assert f"trial {number} is left out: completed by another program, without a training\n" in said
 
 
 def test_a_study_that_another_program_deletes_is_named(tmp_path, monkeypatch):

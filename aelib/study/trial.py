@@ -40,9 +40,8 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
         if not wanted:
             raise
         why = f"enqueued with parameters that are not of the search space ({type(error).__name__}: {error})"
-        trial.set_user_attr("reason", why)
-        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-        say(f"trial {trial.number} failed: {why}")
+        say(f"trial {trial.number} is left out: {why}")
+        give_up(study, trial, why)
         return
     # Named by what is trained: another storage's trial of the same number is another training.
     config = {"model": decisive(model), "training": decisive(settings)}
@@ -55,7 +54,7 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
     if (record.intermediate_values or resumed) and not again:
         how = "another version of torch" if same else "code that trains otherwise"
         say(f"trial {trial.number} was begun by {how}: another takes its place")
-        give_up(study, trial)
+        give_up(study, trial, f"begun by {how}")
         shutil.rmtree(folder)
         return
     trial.set_user_attr("code", origin)
