@@ -692,6 +692,33 @@ def test_trials_of_another_space_that_somebody_adds(strange, tmp_path, monkeypat
         assert f"trial {number} is left out: completed by another program, without a training\n" in said
 
 
+STRANGE = {
+    "another range": lambda trial: trial.suggest_float("weight_decay", 1e-9, 1, log=True),
+    "another name": lambda trial: trial.suggest_float("x", 0, 1),
+    "another scale": lambda trial: trial.suggest_float("weight_decay", 0, 1),
+    "another choice": lambda trial: trial.suggest_categorical("conv", [7, 8]),
+}
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_trial_that_another_program_began_in_a_space_of_its_own(kind, url, tmp_path, monkeypatch, capsys):
+    """It is left out; where a journal then takes no parameters of ours, that is said, each time."""
+    monkeypatch.setattr(queue, "UNCLAIMED", 0.1)
+    plan = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    here = optuna.load_study(study_name=plan.path.name, storage=storage.begin(plan))
+    STRANGE[kind](here.ask())
+    if url or kind in ("another range", "another name"):
+        assert [each.state for each in study.obtain(plan).trials] == [TrialState.COMPLETE] * 4
+    else:
+        for _ in range(2):
+            with pytest.raises(AelibError, match=rf"beside those of trial 0, .*: delete {plan.workspace} and start"):
+                study.obtain(plan)
+    said = capsys.readouterr().err
+    assert said.count("trial 0 is left out: begun with parameters that are not of the search space") == 1
+
+
 def test_a_study_that_another_program_deletes_is_named(tmp_path, monkeypatch):
     plan, fit = Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path / "results"), training.fit
 

@@ -137,6 +137,11 @@ class Plan:
         """Where it is in the making."""
         return self.path.with_name(f".{self.path.name}.partial")
 
+    @property
+    def in_the_making(self) -> str:
+        """What is to be deleted for the study to begin anew, in words."""
+        return str(self.workspace) if self.storage is None else f"the study {self.path.name} in its database"
+
     @cached_property
     def here(self) -> str:
         """A digest of this machine and folder, for other workers to read."""

@@ -116,8 +116,7 @@ def _publish(plan: Plan) -> None:
         if now.best is None:
             raise AelibError(
                 f"none of the {len(now.records)} trials was completed; trial {now.records[0].number} failed: "
-                f"{reason(now.records[0])}. Mend that, delete "
-                f"{plan.workspace if plan.storage is None else 'the study in its database'}, and start again"
+                f"{reason(now.records[0])}. Mend that, delete {plan.in_the_making}, and start again"
             )
         (journal := plan.workspace / "finished.log").unlink(missing_ok=True)
         study = optuna.create_study(study_name=result.NAME, storage=storage.journal(journal), direction="minimize")
