@@ -719,6 +719,19 @@ def test_a_trial_that_another_program_began_in_a_space_of_its_own(kind, url, tmp
     assert said.count("trial 0 is left out: begun with parameters that are not of the search space") == 1
 
 
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
+@pytest.mark.parametrize("directions", [["maximize"], ["minimize", "minimize"]], ids=lambda each: each[-1])
+def test_a_study_that_another_program_made_for_another_goal_is_named(directions, url, tmp_path):
+    plan = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    kept = plan.storage or storage.journal(plan.workspace / "journal.log")
+    optuna.create_study(study_name=plan.path.name, storage=kept, directions=directions)
+    place = "in its database" if url else "partial"
+    wrong = f"made to {', '.join(directions)}, .* minimize one loss: delete .*{place} and start again, or choose"
+    with pytest.raises(AelibError, match=wrong):
+        study.obtain(plan)
+
+
 def test_a_study_that_another_program_deletes_is_named(tmp_path, monkeypatch):
     plan, fit = Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path / "results"), training.fit
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -31,7 +32,14 @@ def say(line: str) -> None:
 def begin(plan: Plan) -> BaseStorage:
     """The storage of `plan`, whose workspace is there, with the study in it."""
     storage = database(plan.storage) if plan.storage is not None else journal(plan.workspace / "journal.log")
-    optuna.create_study(study_name=plan.path.name, storage=storage, direction="minimize", load_if_exists=True)
+    name = plan.path.name
+    study = optuna.create_study(study_name=name, storage=storage, direction="minimize", load_if_exists=True)
+    if study.directions != [StudyDirection.MINIMIZE]:
+        goals = ", ".join(each.name.lower() for each in study.directions)
+        raise AelibError(
+            f"the study {name} was made to {goals}, by another program, and is to minimize one loss: delete "
+            f"{plan.in_the_making} and start again, or choose another --storage or --seed"
+        )
     return storage
 
 
