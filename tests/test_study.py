@@ -252,11 +252,13 @@ def test_the_status_of_a_study_in_the_making(tmp_path):
     begun = storage.begin(plan)
     here = optuna.load_study(study_name=plan.path.name, storage=begun)
     done = here.ask()
+    done.set_user_attr("where", plan.here)
     done.set_user_attr("seconds", 60.0)
     here.tell(done, 0.1)
     first, second, third = here.ask(), here.ask(), here.ask()
-    for trial in (first, second):
+    for trial in (first, second, third):
         trial.set_user_attr("where", plan.here)
+    for trial in (first, second):
         trial.report(0.03, 0)
         trial.report(0.02, 1)
     third.set_user_attr("reason", "out of memory")
@@ -389,12 +391,18 @@ def test_of_two_machines_that_ask_for_the_last_trial_one_gets_it(tmp_path):
     plan.workspace.mkdir(parents=True)
     begun = storage.begin(plan)
     here = optuna.load_study(study_name=plan.path.name, storage=begun)
-    for _ in range(3):
-        here.tell(here.ask(), 0.1)
     real = optuna.Study.ask
 
+    def finish(trial, value):
+        trial.set_user_attr("where", "another machine")
+        plan.sample(trial)
+        here.tell(trial, value)
+
+    for _ in range(3):
+        finish(here.ask(), 0.1)
+
     def with_a_rival(self, *arguments, **options):
-        here.tell(real(here), 0.2)
+        finish(real(here), 0.2)
         return real(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -607,12 +615,36 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
     assert study.doubt(found.path) == ""
 
 
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
+def test_copies_and_trials_of_nobody_are_left_out(url, tmp_path, monkeypatch, capsys):
+    """Of our own space, and with all that a training leaves: no worker has begun them here."""
+    plan, fit = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path), training.fit
+
+    def copied_meanwhile(*arguments, **options):
+        here = optuna.load_study(study_name=plan.path.name, storage=storage.existing(plan))
+        if len(here.trials) == 2:
+            here.add_trial(here.trials[0])
+            plan.sample(foreign := here.ask())
+            here.tell(foreign, 0.0001)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", copied_meanwhile)
+    found = study.obtain(plan)
+    assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
+    assert len({json.dumps(each.params) for each in found.trials}) == 4
+    assert not any({"where", "number"} & each.user_attrs.keys() for each in found.trials)
+    said = capsys.readouterr().err
+    for number in (2, 3):
+        assert f"trial {number} is left out: completed by another program, without a training\n" in said
+
+
 def test_the_status_tells_what_another_program_has_ended(tmp_path):
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
     here = optuna.load_study(study_name=plan.path.name, storage=storage.begin(plan))
-    for _ in range(2):
-        plan.sample(here.ask())
+    for trial in (here.ask(), here.ask()):
+        trial.set_user_attr("where", plan.here)
+        plan.sample(trial)
     here.tell(0, state=TrialState.FAIL)
     here.tell(1, 0.0001)
     here.tell(here.ask(), 0.0001)

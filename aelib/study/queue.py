@@ -73,9 +73,13 @@ def counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def is_left_out(record: FrozenTrial) -> bool:
-    """Whether another trial takes the place of this one: it was given up, or it ended without what it was to train."""
+    """Whether another trial takes the place of this one: it was given up, or ended and never was a worker's."""
     facts = record.user_attrs
-    return "surplus" in facts or (record.state.is_finished() and "seconds" not in facts and not space.contains(record))
+    if "surplus" in facts or not record.state.is_finished():
+        return "surplus" in facts
+    # A copy has all that its original has, so the number of that, too.
+    begun = "where" in facts and facts.get("number", record.number) == record.number
+    return not begun or ("seconds" not in facts and not space.contains(record))
 
 
 def hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
@@ -83,6 +87,7 @@ def hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
     if lock := idle_lock(plan, trial.number):
         with suppress(Lost, UpdateFinishedTrialError):
             trial.set_user_attr("where", plan.here)
+            trial.set_user_attr("number", trial.number)
             if takeover:
                 time.sleep(PAUSE)  # if another machine takes it over at the same time, the last to say so has it
             still_ours(plan, trial)

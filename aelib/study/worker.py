@@ -146,7 +146,8 @@ def _publish(plan: Plan) -> None:
 
 def _finished(record: FrozenTrial) -> FrozenTrial:
     """A trial, made to fit in the finished study; one that another program has ended counts as failed."""
-    record.user_attrs.pop("where", None)  # of no use once it is finished
+    for fact in ("where", "number"):  # of no use once it is finished
+        record.user_attrs.pop(fact, None)
     if is_foreign(record):
         say(f"trial {record.number} counts as failed: {reason(record)}")
         model, _ = space.SymmetricAutoencoderHPS().sample(FixedTrial(record.params))
