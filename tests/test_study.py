@@ -4,6 +4,7 @@ import contextlib
 import glob
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -251,11 +252,13 @@ def test_the_status_of_a_study_in_the_making(tmp_path):
     begun = storage.begin(plan)
     here = optuna.load_study(study_name=plan.path.name, storage=begun)
     done = here.ask()
+    done.set_user_attr("where", plan.here)
     done.set_user_attr("seconds", 60.0)
     here.tell(done, 0.1)
     first, second, third = here.ask(), here.ask(), here.ask()
-    for trial in (first, second):
+    for trial in (first, second, third):
         trial.set_user_attr("where", plan.here)
+    for trial in (first, second):
         trial.report(0.03, 0)
         trial.report(0.02, 1)
     third.set_user_attr("reason", "out of memory")
@@ -388,12 +391,18 @@ def test_of_two_machines_that_ask_for_the_last_trial_one_gets_it(tmp_path):
     plan.workspace.mkdir(parents=True)
     begun = storage.begin(plan)
     here = optuna.load_study(study_name=plan.path.name, storage=begun)
-    for _ in range(3):
-        here.tell(here.ask(), 0.1)
     real = optuna.Study.ask
 
+    def finish(trial, value):
+        trial.set_user_attr("where", "another machine")
+        plan.sample(trial)
+        here.tell(trial, value)
+
+    for _ in range(3):
+        finish(here.ask(), 0.1)
+
     def with_a_rival(self, *arguments, **options):
-        here.tell(real(here), 0.2)
+        finish(real(here), 0.2)
         return real(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -593,7 +602,7 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
     assert found.winner()
     assert found.provenance["code"] == {"digests": [code_version.digest()]}
     if ending.startswith("asked"):  # with no parameters
-        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 3
+        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
         assert f"trial 1 is left out: {word} by another program, without a training" in said
     else:
         assert [each.state for each in found.trials] == [TrialState.FAIL] + [TrialState.COMPLETE] * 3
@@ -606,11 +615,38 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
     assert study.doubt(found.path) == ""
 
 
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
+def test_copies_and_trials_of_nobody_are_left_out(url, tmp_path, monkeypatch, capsys):
+    """Of our own space, and with all that a training leaves: no worker has begun them here."""
+    plan, fit = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path), training.fit
+
+    def copied_meanwhile(*arguments, **options):
+        here = optuna.load_study(study_name=plan.path.name, storage=storage.existing(plan))
+        if len(here.trials) == 2:
+            here.add_trial(here.trials[0])
+            plan.sample(foreign := here.ask())
+            here.tell(foreign, 0.0001)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", copied_meanwhile)
+    found = study.obtain(plan)
+    assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
+    assert len({json.dumps(each.params) for each in found.trials}) == 4
+    assert not any({"where", "number"} & each.user_attrs.keys() for each in found.trials)
+    said = capsys.readouterr().err
+    for number in (2, 3):
+        assert f"trial {number} is left out: completed by another program, without a training\n" in said
+
+
 def test_the_status_tells_what_another_program_has_ended(tmp_path):
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
     here = optuna.load_study(study_name=plan.path.name, storage=storage.begin(plan))
-    here.tell(here.ask(), state=TrialState.FAIL)
+    for trial in (here.ask(), here.ask()):
+        trial.set_user_attr("where", plan.here)
+        plan.sample(trial)
+    here.tell(0, state=TrialState.FAIL)
+    here.tell(1, 0.0001)
     here.tell(here.ask(), 0.0001)
     here.enqueue_trial({"conv": 1})
     lines = study.describe(study.status(plan))
@@ -618,14 +654,23 @@ def test_the_status_tells_what_another_program_has_ended(tmp_path):
         "4 trials: 1 completed, 0 pruned, 1 failed, 0 running, 2 to come",
         "  trial 0 counts as failed: failed by another program, without a training",
         "  trial 1 counts as failed: completed by another program, without a training",
+        "  trial 2 is left out: completed by another program, without a training",
     ]
 
 
 @pytest.mark.parametrize(
-    ("ours", "wrong"), [(2, {"conv": 9}), (2, {"latent_dim": 11}), (2, {"linear_units": 1000}), (4, {"conv": 9})]
+    ("ours", "wrong"),
+    [
+        (2, {"conv": 9}),
+        (2, {"latent_dim": 11}),
+        (2, {"latent_dim": "x"}),
+        (2, {"linear_units": 1000}),
+        (2, {"weight_decay": math.nan}),
+        (4, {"conv": 9}),
+    ],
 )
 def test_trials_that_somebody_enqueues(ours, wrong, tmp_path, monkeypatch, capsys):
-    """Before the last one they are taken, after it they are not; what is not of the space fails."""
+    """Before the last one they are taken, after it they are not; for what is not of the space others are trained."""
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
     begun, fit = storage.begin(plan), training.fit
@@ -640,14 +685,83 @@ def test_trials_that_somebody_enqueues(ours, wrong, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(training, "fit", enqueued_meanwhile)
     found = study.obtain(plan)
     said = capsys.readouterr().err
+    assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
     if ours == 4:
-        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
         assert "enqueued" not in said
     else:
         assert "trial 2 takes what somebody has enqueued: {'conv': 1, " in said
         assert found.trials[2].params == study.REPORTS_CHOICE
-        assert "trial 3 is left out: enqueued with parameters that are not of the search space" in said
-        assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 3
+        assert said.count("trial 3 is left out: enqueued with parameters that are not of the search space") == 1
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"x": optuna.distributions.FloatDistribution(0, 1)},
+        {"weight_decay": optuna.distributions.CategoricalDistribution(["none"])},
+        {"conv": optuna.distributions.CategoricalDistribution([7])},
+    ],
+    ids=lambda strange: next(iter(strange)),
+)
+def test_trials_of_another_space_that_somebody_adds(strange, tmp_path, monkeypatch, capsys):
+    """Others take their places, and nothing is learnt from them; a database refuses all but the first kind."""
+    plan, fit = Plan("smoke", folder=tmp_path), training.fit
+
+    def added_meanwhile(*arguments, **options):
+        here = optuna.load_study(study_name=plan.path.name, storage=storage.existing(plan))
+        if len(here.trials) == 1:
+            params = {name: getattr(each, "choices", [0.5])[0] for name, each in strange.items()}
+            for _ in range(2):
+                here.add_trial(optuna.trial.create_trial(params=params, distributions=strange, value=0.0001))
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(training, "fit", added_meanwhile)
+    found = study.obtain(plan)
+    assert [each.state for each in found.trials] == [TrialState.COMPLETE] * 4
+    assert found.best.value > 0.0001
+    said = capsys.readouterr().err
+    for number in (1, 2):
+        assert f"trial {number} is left out: completed by another program, without a training\n" in said
+
+
+STRANGE = {
+    "another range": lambda trial: trial.suggest_float("weight_decay", 1e-9, 1, log=True),
+    "another name": lambda trial: trial.suggest_float("x", 0, 1),
+    "another scale": lambda trial: trial.suggest_float("weight_decay", 0, 1),
+    "another choice": lambda trial: trial.suggest_categorical("conv", [7, 8]),
+}
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_trial_that_another_program_began_in_a_space_of_its_own(kind, url, tmp_path, monkeypatch, capsys):
+    """It is left out; where a journal then takes no parameters of ours, that is said, each time."""
+    monkeypatch.setattr(queue, "UNCLAIMED", 0.1)
+    plan = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    here = optuna.load_study(study_name=plan.path.name, storage=storage.begin(plan))
+    STRANGE[kind](here.ask())
+    if url or kind in ("another range", "another name"):
+        assert [each.state for each in study.obtain(plan).trials] == [TrialState.COMPLETE] * 4
+    else:
+        for _ in range(2):
+            with pytest.raises(AelibError, match=rf"beside those of trial 0, .*: delete {plan.workspace} and start"):
+                study.obtain(plan)
+    said = capsys.readouterr().err
+    assert said.count("trial 0 is left out: begun with parameters that are not of the search space") == 1
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
+@pytest.mark.parametrize("directions", [["maximize"], ["minimize", "minimize"]], ids=lambda each: each[-1])
+def test_a_study_that_another_program_made_for_another_goal_is_named(directions, url, tmp_path):
+    plan = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path)
+    plan.workspace.mkdir(parents=True)
+    kept = plan.storage or storage.journal(plan.workspace / "journal.log")
+    optuna.create_study(study_name=plan.path.name, storage=kept, directions=directions)
+    place = "in its database" if url else "partial"
+    wrong = f"made to {', '.join(directions)}, .* minimize one loss: delete .*{place} and start again, or choose"
+    with pytest.raises(AelibError, match=wrong):
+        study.obtain(plan)
 
 
 def test_a_study_that_another_program_deletes_is_named(tmp_path, monkeypatch):

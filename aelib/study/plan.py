@@ -32,6 +32,16 @@ MEDIAN: dict[str, int] = {"n_startup_trials": 10, "n_warmup_steps": 20, "interva
 """Options of the report's pruner; a trial's steps are its epochs, counted from 0."""
 
 
+class _OfOurs(TPESampler):
+    """TPE that learns nothing from trials that other programs have added with parameters of another space."""
+
+    def _get_internal_repr(
+        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
+    ) -> dict[str, np.ndarray]:
+        alike = [each for each in trials if search_space.items() <= each.distributions.items()]
+        return super()._get_internal_repr(alike, search_space, study)
+
+
 class Sampler(TPESampler):
     """TPE without a memory: what it proposes depends on the seed, the trial's number and the other trials.
 
@@ -48,7 +58,7 @@ class Sampler(TPESampler):
     ) -> Any:
         """A value of one parameter, see `BaseSampler`."""
         key = [self.seed, trial.number, zlib.crc32(param_name.encode())]
-        tpe = TPESampler(
+        tpe = _OfOurs(
             n_startup_trials=self.startup if trial.number >= self.startup else sys.maxsize,
             seed=int(np.random.SeedSequence(key).generate_state(1)[0]),
             **TPE,
@@ -126,6 +136,11 @@ class Plan:
     def workspace(self) -> Path:
         """Where it is in the making."""
         return self.path.with_name(f".{self.path.name}.partial")
+
+    @property
+    def in_the_making(self) -> str:
+        """What is to be deleted for the study to begin anew, in words."""
+        return str(self.workspace) if self.storage is None else f"the study {self.path.name} in its database"
 
     @cached_property
     def here(self) -> str:

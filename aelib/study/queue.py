@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from aelib.study import space
 from aelib.study.plan import Plan
 from aelib.study.storage import say
 
@@ -57,7 +58,7 @@ def claim(plan: Plan, storage: optuna.storages.BaseStorage) -> tuple[optuna.Stud
             # Two machines may have asked for the last one at once: the later is one too many.
             before = [each for each in study.get_trials(deepcopy=False) if each.number < trial.number]
             if len(counted(before)) >= plan.trials:
-                give_up(study, trial)
+                give_up(study, trial, "one too many")
             elif lock := hold(plan, trial, takeover=False):
                 return study, trial, lock
         elif all(each.state.is_finished() for each in ours):
@@ -67,8 +68,18 @@ def claim(plan: Plan, storage: optuna.storages.BaseStorage) -> tuple[optuna.Stud
 
 
 def counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """`trials` without those that were one too many, begun by code that trains otherwise, or are only enqueued."""
-    return [each for each in trials if "surplus" not in each.user_attrs and each.state != TrialState.WAITING]
+    """`trials` without those that are only enqueued, and those that are left out."""
+    return [each for each in trials if each.state != TrialState.WAITING and not is_left_out(each)]
+
+
+def is_left_out(record: FrozenTrial) -> bool:
+    """Whether another trial takes the place of this one: it was given up, or ended and never was a worker's."""
+    facts = record.user_attrs
+    if "surplus" in facts or not record.state.is_finished():
+        return "surplus" in facts
+    # A copy has all that its original has, so the number of that, too.
+    begun = "where" in facts and facts.get("number", record.number) == record.number
+    return not begun or ("seconds" not in facts and not space.contains(record))
 
 
 def hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
@@ -76,6 +87,7 @@ def hold(plan: Plan, trial: Trial, *, takeover: bool) -> FileLock | None:
     if lock := idle_lock(plan, trial.number):
         with suppress(Lost, UpdateFinishedTrialError):
             trial.set_user_attr("where", plan.here)
+            trial.set_user_attr("number", trial.number)
             if takeover:
                 time.sleep(PAUSE)  # if another machine takes it over at the same time, the last to say so has it
             still_ours(plan, trial)
@@ -107,8 +119,9 @@ def still_ours(plan: Plan, trial: Trial) -> FrozenTrial:
     return record
 
 
-def give_up(study: optuna.Study, trial: Trial) -> None:
-    """Finish `trial` as one that does not count."""
+def give_up(study: optuna.Study, trial: Trial, why: str) -> None:
+    """Finish `trial` as one that is left out."""
     with suppress(UpdateFinishedTrialError):  # by another program
         trial.set_user_attr("surplus", True)
+        trial.set_user_attr("reason", why)
     study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

@@ -23,7 +23,7 @@ from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
 from aelib.profiles import command_options, profile_of
 from aelib.study.plan import Plan
-from aelib.study.queue import counted, idle_lock
+from aelib.study.queue import counted, idle_lock, is_left_out
 from aelib.study.space import SymmetricAutoencoderHPS
 from aelib.study.storage import existing, journal, unreachable_explained
 
@@ -160,11 +160,13 @@ class Status:
         asked: how many trials it is to have.
         records: the trials so far, Optuna's.
         idle: numbers of the trials that wait for a worker of this machine to go on.
+        left_out: those whose places others take.
     """
 
     asked: int
     records: list[FrozenTrial]
     idle: list[int]
+    left_out: list[FrozenTrial]
 
     def count(self, state: TrialState) -> int:
         """How many trials are in `state`."""
@@ -184,17 +186,18 @@ class Status:
 def status(plan: Plan) -> Status:
     """How the study stands, now, in the storage that is asked for; in results, a finished one comes first."""
     if plan.storage is None and runs.is_there(plan.path):
-        return Status(plan.trials, load(plan).trials, [])
-    records, idle = list[FrozenTrial](), list[int]()
+        return Status(plan.trials, load(plan).trials, [], [])
+    trials, idle = list[FrozenTrial](), list[int]()
     if (storage := existing(plan)) is not None:
         with unreachable_explained(), suppress(KeyError):  # nobody has begun
-            records = counted(optuna.load_study(study_name=plan.path.name, storage=storage).get_trials())
+            trials = optuna.load_study(study_name=plan.path.name, storage=storage).get_trials()
+    records = counted(trials)
     for each in records:
         mine = each.state == TrialState.RUNNING and each.user_attrs.get("where") == plan.here
         if mine and (lock := idle_lock(plan, each.number)):
             lock.release()
             idle.append(each.number)
-    return Status(plan.trials, records, idle)
+    return Status(plan.trials, records, idle, [each for each in trials if is_left_out(each)])
 
 
 def describe(status: Status) -> list[str]:
@@ -211,6 +214,7 @@ def describe(status: Status) -> list[str]:
         elif trial.state == TrialState.FAIL or is_foreign(trial):
             how = "counts as failed" if is_foreign(trial) else "failed"
             lines.append(f"  trial {trial.number} {how}: {reason(trial)}")
+    lines += [f"  trial {each.number} is left out: {reason(each)}" for each in status.left_out]
     if status.best:
         params = ", ".join(f"{name} {value}" for name, value in status.best.params.items())
         lines.append(f"best: {status.best.value:.5f}, trial {status.best.number} ({params})")

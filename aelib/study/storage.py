@@ -12,8 +12,10 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -30,7 +32,14 @@ def say(line: str) -> None:
 def begin(plan: Plan) -> BaseStorage:
     """The storage of `plan`, whose workspace is there, with the study in it."""
     storage = database(plan.storage) if plan.storage is not None else journal(plan.workspace / "journal.log")
-    optuna.create_study(study_name=plan.path.name, storage=storage, direction="minimize", load_if_exists=True)
+    name = plan.path.name
+    study = optuna.create_study(study_name=name, storage=storage, direction="minimize", load_if_exists=True)
+    if study.directions != [StudyDirection.MINIMIZE]:
+        goals = ", ".join(each.name.lower() for each in study.directions)
+        raise AelibError(
+            f"the study {name} was made to {goals}, by another program, and is to minimize one loss: delete "
+            f"{plan.in_the_making} and start again, or choose another --storage or --seed"
+        )
     return storage
 
 
@@ -50,7 +59,7 @@ def existing(plan: Plan) -> BaseStorage | None:
 def database(url: str, tries: int = 3) -> RDBStorage:
     """The database at `url`; what keeps it from being reached or used, in one line."""
     try:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        return _Database(url, engine_kwargs={"pool_pre_ping": True})
     except (ImportError, ArgumentError, RuntimeError) as error:  # the last one: of another version of Optuna
         raise AelibError(f"the storage cannot be used: {str(error).splitlines()[0]}") from error
     except SQLAlchemyError as error:
@@ -58,6 +67,15 @@ def database(url: str, tries: int = 3) -> RDBStorage:
             raise AelibError(f"the storage cannot be reached: {str(error).splitlines()[0]}") from error
     time.sleep(1)  # Two workers that start at once may both try to make the tables: the second finds them.
     return database(url, tries - 1)
+
+
+class _Database(RDBStorage):
+    """Optuna's, which takes parameters of the search space whatever other programs have added under their names."""
+
+    def _set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution, _: Any
+    ) -> None:
+        super()._set_trial_param(trial_id, param_name, param_value_internal, distribution, distribution)
 
 
 class _Journal(JournalFileBackend):

@@ -18,7 +18,7 @@ from aelib.provenance import record_of_this_process
 from aelib.study import result
 from aelib.study.plan import Plan
 from aelib.study.queue import give_up, still_ours, stored
-from aelib.study.space import contains
+from aelib.study.space import contains, fits
 from aelib.study.storage import say
 
 
@@ -33,16 +33,24 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
     if wanted := (record := stored(trial)).system_attrs.get("fixed_params"):
         say(f"trial {trial.number} takes what somebody has enqueued: {wanted}")
     try:
+        if not fits(record):
+            raise ValueError(f"another program's: {record.params}")
         model, settings = plan.sample(trial)
         if not contains(stored(trial)):
             raise ValueError("one is out of its range")
     except (AelibError, LookupError, TypeError, ValueError) as error:
-        if not wanted:
-            raise
-        why = f"enqueued with parameters that are not of the search space ({type(error).__name__}: {error})"
-        trial.set_user_attr("reason", why)
-        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-        say(f"trial {trial.number} failed: {why}")
+        if not wanted and fits(record):
+            others = [each.number for each in study.get_trials(deepcopy=False) if not fits(each)]
+            if not others:
+                raise
+            raise AelibError(
+                f"the storage takes none of our parameters beside those of trial {others[0]}, which another program "
+                f"has put there ({error}): delete {plan.in_the_making} and start again"
+            ) from error
+        how = "enqueued" if wanted else "begun"
+        why = f"{how} with parameters that are not of the search space ({type(error).__name__}: {error})"
+        say(f"trial {trial.number} is left out: {why}")
+        give_up(study, trial, why)
         return
     # Named by what is trained: another storage's trial of the same number is another training.
     config = {"model": decisive(model), "training": decisive(settings)}
@@ -55,7 +63,7 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
     if (record.intermediate_values or resumed) and not again:
         how = "another version of torch" if same else "code that trains otherwise"
         say(f"trial {trial.number} was begun by {how}: another takes its place")
-        give_up(study, trial)
+        give_up(study, trial, f"begun by {how}")
         shutil.rmtree(folder)
         return
     trial.set_user_attr("code", origin)

@@ -116,14 +116,16 @@ def _publish(plan: Plan) -> None:
         if now.best is None:
             raise AelibError(
                 f"none of the {len(now.records)} trials was completed; trial {now.records[0].number} failed: "
-                f"{reason(now.records[0])}. Mend that, delete "
-                f"{plan.workspace if plan.storage is None else 'the study in its database'}, and start again"
+                f"{reason(now.records[0])}. Mend that, delete {plan.in_the_making}, and start again"
             )
         (journal := plan.workspace / "finished.log").unlink(missing_ok=True)
         study = optuna.create_study(study_name=result.NAME, storage=storage.journal(journal), direction="minimize")
         facts = [each.user_attrs for each in now.records if not is_foreign(each)]
         codes = [each.get("code") for each in facts]
-        study.add_trials([each for each in now.records if _is_kept(each)])
+        study.add_trials([_finished(each) for each in now.records])
+        for each in now.left_out:
+            if "surplus" not in each.user_attrs:  # or it was said when it was given up
+                say(f"trial {each.number} is left out: {reason(each)}")
         provenance = (
             record_of_this_process()
             | plan.effort.garments().about
@@ -142,17 +144,12 @@ def _publish(plan: Plan) -> None:
         shutil.rmtree(plan.workspace)
 
 
-def _is_kept(record: FrozenTrial) -> bool:
-    """Whether a trial has a place in the finished study, and made to fit there.
-
-    One that another program has ended counts as failed; where it has no parameters of the space, it is left out.
-    """
-    record.user_attrs.pop("where", None)  # of no use once it is finished
-    if not is_foreign(record):
-        return True
-    inside = space.contains(record)
-    say(f"trial {record.number} {'counts as failed' if inside else 'is left out'}: {reason(record)}")
-    if inside:
+def _finished(record: FrozenTrial) -> FrozenTrial:
+    """A trial, made to fit in the finished study; one that another program has ended counts as failed."""
+    for fact in ("where", "number"):  # of no use once it is finished
+        record.user_attrs.pop(fact, None)
+    if is_foreign(record):
+        say(f"trial {record.number} counts as failed: {reason(record)}")
         model, _ = space.SymmetricAutoencoderHPS().sample(FixedTrial(record.params))
         record.user_attrs |= {
             "reason": reason(record),
@@ -161,4 +158,4 @@ def _is_kept(record: FrozenTrial) -> bool:
             **{"learning_rate": None, "seconds": 0.0, "commit": None},
         }
         record.state, record.values = TrialState.FAIL, None
-    return inside
+    return record
