@@ -209,9 +209,8 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
     )
     notices = dict.fromkeys(profiles.notice_of(path, runs.about(path)[1]) for path in paths)
     when = executed["start_time"][:16].replace("T", " ")
-    # One that came by standard input, or was copied to another name, is none that the command would find.
-    known = (runs.ROOT / "book" / f"{name}.ipynb").exists()
-    command = f"`{papermill(name, 'report', given)}`" if known else "papermill"
+    # One that came by standard input has no name that a command would find.
+    command = "papermill" if name == "-" else f"`{papermill(name, 'report', given)}`"
     text = [
         *(f"**{notice}**\n" for notice in notices if notice),
         *rows,
