@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from conftest import ROOT, write
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from processes import PATIENCE
 
-from aelib import book, progress, runs, words
+from aelib import book, papermill_engine, progress, runs, words
 from aelib.corruption import Corruption
 from aelib.lightning import Training
 from aelib.models import (
@@ -260,3 +261,13 @@ def test_every_role_and_directive_becomes_words():
         "```shell\na `b` {c}\n```\n$x_{1}$ {unknown}`d`": "```shell\na `b` {c}\n```\n$x_{1}$ {unknown}`d`",
     }.items():
         assert words.words(myst, known, here="here", glued=glued) == shown
+
+
+def test_what_would_make_a_page_another_one_is_left_out(monkeypatch):
+    """Without docstrings the page about the library would be a third as long, and say nothing of it."""
+    for name in ("PYTHONOPTIMIZE", "PYTHONSTARTUP", "MPLBACKEND", "SOURCE_DATE_EPOCH"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    found = papermill_engine.plain_environment()
+    assert found["OMP_NUM_THREADS"] == "2"
+    assert os.environ.keys() - found.keys() == {"PYTHONOPTIMIZE", "PYTHONSTARTUP", "MPLBACKEND", "SOURCE_DATE_EPOCH"}
