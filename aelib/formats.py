@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -28,3 +29,12 @@ def from_csv(text: str) -> list[dict[str, float]]:
         {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
         for row in csv.DictReader(io.StringIO(text))
     ]
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Of values that may be such mappings themselves each name, with dots, and what it is: `model.beta`, 2.0."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value

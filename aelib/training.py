@@ -247,9 +247,8 @@ def _fit(
     share.before(0)
     recorder = _Recorder(path, config, picture, watch, origin, share, engine)
     trainer = lightning.trainer(folder, engine, max_epochs=config.max_epochs, callbacks=[recorder])
-    _discard_another(path, recorder)
-    if path.exists():
-        recorder.load_state_dict(_state(path))
+    if state := _kept(path, recorder):
+        recorder.load_state_dict(state)
         if watch:
             watch(recorder.rows, recorder.seconds)
     elif config.learning_rate is None:
@@ -285,10 +284,10 @@ def _begun_on(path: Path, precision: str | None) -> Engine | None:
     return same_engine(kept) if kept and precision in (None, kept["precision"]) else None
 
 
-def _discard_another(path: Path, recorder: _Recorder) -> None:
-    """Remove the checkpoint of a training that was begun on another engine, or by code that trains otherwise."""
+def _kept(path: Path, recorder: _Recorder) -> dict[str, Any] | None:
+    """The state to go on from, if there is a checkpoint; one of another engine or of other code is removed."""
     if not path.exists():
-        return
+        return None
     state, here = _state(path), vars(recorder.engine)
     # An older version of aelib kept neither code nor version nor engine.
     kept, version, engine = state.get("code"), state.get("torch", torch.__version__), state.get("engine", here)
@@ -299,9 +298,11 @@ def _discard_another(path: Path, recorder: _Recorder) -> None:
         why = f"begun with torch {version}, here is {torch.__version__}"
     elif recorder.code and not code_version.alike(kept, recorder.code):
         why = code_version.STALE if kept else code_version.UNRECORDED
-    if why:
-        print(f"aelib: the checkpoint {path} is not gone on from ({why}): training from the start", file=sys.stderr)
-        path.unlink()
+    if not why:
+        return state
+    print(f"aelib: the checkpoint {path} is not gone on from ({why}): training from the start", file=sys.stderr)
+    path.unlink()
+    return None
 
 
 def peak_memory() -> int:

@@ -242,23 +242,27 @@ def ahead_from(one: Curve, other: Curve, what: str = "accuracy") -> int | None:
 
     Of the numbers that both have; better is more accurate, or of a lower cross-entropy.
     """
-    common = [number for number in one.labels if number in other.labels]
-    first, second = (each.within(common).means(what) for each in (one, other))
-    better = second > first if what == "accuracy" else second < first
+    common, better = _compared(one, other, what)
     if not len(better) or not better[-1]:
         return None
     worse = np.flatnonzero(~better)
     return common[worse[-1] + 1 if len(worse) else 0]
 
 
+def _compared(one: Curve, other: Curve, what: str) -> tuple[list[int], np.ndarray]:
+    """The numbers of labels that both have, and whether `other` is better with each, in the mean over draws."""
+    common = [number for number in one.labels if number in other.labels]
+    first, second = (each.within(common).means(what) for each in (one, other))
+    return common, second > first if what == "accuracy" else second < first
+
+
 def crossing(one: Curve, other: Curve) -> str:
     """In words, with how many labels `other` is the more accurate one, in the mean over draws."""
     number = ahead_from(one, other)
-    common = [each for each in one.labels if each in other.labels]
+    common, better = _compared(one, other, "accuracy")
     if number == common[0]:
         return f"with any number of labels, from {number:,} on"
-    first, second = (each.within(common).means() for each in (one, other))
-    before = [n for n, better in zip(common, second > first, strict=True) if better and n < (number or np.inf)]
+    before = [each for each, ahead in zip(common, better, strict=True) if ahead and each < (number or np.inf)]
     few = f"with {' and '.join(f'{each:,}' for each in before)} labels" if before else ""
     if number is None:
         return f"{few} alone" if few else f"with no number of labels, up to {common[-1]:,}"

@@ -45,7 +45,7 @@ def write(folder: Path, *, profile: str) -> list[Run]:
     assert isinstance(denoiser, SymmetricAutoencoder)
     scripts = {
         name: _networks(each.model, encoder, decoder)
-        | {"space": space(each.codes, labels, chosen), "samplers": samplers(runs[name], each)}
+        | {"space": space(each.codes, labels, chosen), "samplers": samplers(each)}
         for name, each in opened.items()
     }
     scripts["denoising"] = _networks(denoiser, encoder, decoder)
@@ -143,10 +143,10 @@ def space(codes: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> dict[str
     }
 
 
-def samplers(run: Run, trained: Trained) -> dict[str, Any]:
+def samplers(trained: Trained) -> dict[str, Any]:
     """Where the page draws codes from: the report's box, and `COMPONENTS`, fitted to codes of training images."""
-    low, high = latent.edges(trained.codes, experiments.random_box(run))
-    codes = trained.model.encode(experiments.trained_on(run, evaluate.FITTED)[0])
+    low, high = latent.edges(trained.codes, experiments.random_box(trained.run))
+    codes = trained.model.encode(experiments.trained_on(trained.run, evaluate.FITTED)[0])
     fitted = {name: latent.mixture(codes, components) for name, components in COMPONENTS.items()}
     return {"box": {"low": low, "high": high, "units": codes.shape[1]}} | {
         name: {"weights": each.weights.tolist(), "means": packed(each.means), "factors": packed(each.factors)}

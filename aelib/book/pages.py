@@ -9,14 +9,14 @@ import base64
 import importlib.metadata
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from aelib import code_version, data, runs, words
+from aelib import code_version, data, formats, runs, words
 from aelib.book.cache import Execution
 from aelib.credits import MANY, again, by_experiment, commit, machine, origin, origins, papermill, trained_by
 from aelib.provenance import record_of_this_process
@@ -153,16 +153,17 @@ def _all_runs(chapters: Mapping[Path, str], doubt: Callable[[Path], str]) -> str
 def _many(name: str, commands: Mapping[Path, str], doubt: Callable[[Path], str]) -> str:
     """Runs of the experiment `name` in a table that unfolds: what one of them has and another has not."""
     paths = [*commands]
-    configs = [dict(_flat(runs.about(path)[0])) for path in paths]
+    abouts = [runs.about(path) for path in paths]
+    configs = [dict(formats.flat(config)) for config, _ in abouts]
     keys = {key: None for each in configs for key in each}
     varied = [key for key in keys if len({str(each.get(key)) for each in configs}) > 1]
     rows = [
         [
             _parameters(path, path.name),
             ", ".join(f"{key.rpartition('.')[2]} {str(config.get(key, '–'))[:8]}" for key in varied),
-            f"{runs.about(path)[1]['training_seconds']:,.0f} s",
+            f"{provenance['training_seconds']:,.0f} s",
         ]
-        for path, config in zip(paths, configs, strict=True)
+        for path, config, (_, provenance) in zip(paths, configs, abouts, strict=True)
     ]
     (together,) = origins(paths, doubt)
     return f"""<details><summary>{len(paths)} more runs of <code>{name}</code>, of which a summary is kept</summary>
@@ -172,14 +173,6 @@ def _many(name: str, commands: Mapping[Path, str], doubt: Callable[[Path], str])
 {table(["Run", "In which they differ", "Trained in"], rows)}
 </details>
 """
-
-
-def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield before + name, value
 
 
 def stand_in(page: str, book: words.Book) -> str:

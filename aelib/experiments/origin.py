@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from aelib import code_version, probe, runs
+from aelib import code_version, formats, probe, runs
 from aelib.data import Garments, SampleConfig
 from aelib.errors import AelibError
 from aelib.experiments.kinds import Experiment
@@ -100,14 +100,7 @@ def _settings(differs: Mapping[str, Any]) -> str:
     def value(given: Any) -> Any:  # `--set` takes a tuple for one value
         return tuple(map(value, given)) if isinstance(given, list) else given
 
-    def flat(differs: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-        for name, given in differs.items():
-            if isinstance(given, Mapping):
-                yield from flat(given, f"{before}{name}.")
-            else:
-                yield f"{before}{name}", given
-
-    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in flat(differs))
+    return "".join(f" --set {shlex.quote(f'{name}={value(given)!r}')}" for name, given in formats.flat(differs))
 
 
 def begin(experiment: Experiment, source: Model | None) -> probe.Begin:

@@ -199,6 +199,18 @@
     return spaces[name];
   }
 
+  let denoiser;
+
+  /** The halves of the denoising autoencoder. */
+  function loadDenoiser() {
+    denoiser ??= load("denoising").then((data) => ({ encode: build(data.encoder), decode: build(data.decoder) }));
+    return denoiser;
+  }
+
+  /** The mean squared error of a picture against the original, in words. */
+  const error = (image, original) =>
+    (image.reduce((sum, value, i) => sum + (value - original[i]) ** 2, 0) / SIDE ** 2).toFixed(3);
+
   const loadSpaces = () => Promise.all(Object.keys(AUTOENCODERS).map(loadSpace));
 
   const share = (value) => (value < 0.01 ? "less than 1 %" : `${Math.round(100 * value)} %`);
@@ -438,8 +450,7 @@
   }
 
   async function showRepair(place) {
-    const [{ garments }, data] = await Promise.all([loadGarments(), load("denoising")]);
-    const encode = build(data.encoder), decode = build(data.decoder);
+    const [{ garments }, { encode, decode }] = await Promise.all([loadGarments(), loadDenoiser()]);
     const drawNoise = () => Float32Array.from({ length: SIDE ** 2 }, normal);
     const damage = { horizontal: false, vertical: false, noise: drawNoise(), strength: 0.4, hole: null };
     let garment = garments[16];
@@ -450,10 +461,9 @@
       const input = damaged(garment.image, damage);
       const code = encode({ data: input, shape: [1, SIDE, SIDE] });
       const output = decode(code).data;
-      const error = (image) => image.reduce((sum, value, i) => sum + (value - garment.image[i]) ** 2, 0) / SIDE ** 2;
       [garment.image, input, output].forEach((image, number) => pictures[number].draw(image));
-      say(line, `Mean squared error against the original: damaged ${error(input).toFixed(3)}, `
-        + `restored ${error(output).toFixed(3)}`);
+      say(line, `Mean squared error against the original: damaged ${error(input, garment.image)}, `
+        + `restored ${error(output, garment.image)}`);
       shown.repair = { input, code: code.data, output };
     }
 
@@ -601,17 +611,16 @@
   }
 
   async function showOwn(place) {
-    const [{ garments }, spaces, repair] = await Promise.all([loadGarments(), loadSpaces(), load("denoising")]);
+    const [{ garments }, spaces, repair] = await Promise.all([loadGarments(), loadSpaces(), loadDenoiser()]);
     const networks = Object.fromEntries(Object.entries(AUTOENCODERS).map(
       ([name, title], number) => [name, { title, encode: spaces[number].encode, decode: spaces[number].run }]));
-    networks.denoising = { title: "Denoising autoencoder", encode: build(repair.encoder), decode: build(repair.decoder) };
+    networks.denoising = { title: "Denoising autoencoder", ...repair };
     const cards = Object.entries(networks).map(([name, { title, encode, decode }]) => {
       const { canvas, draw } = picture(`What the ${title.toLowerCase()} makes of it`), caption = create("figcaption");
       const update = (image) => {
         const code = encode({ data: image, shape: [1, SIDE, SIDE] }), output = decode(code).data;
-        const error = output.reduce((sum, value, i) => sum + (value - image[i]) ** 2, 0) / SIDE ** 2;
         draw(output);
-        caption.textContent = `${title}: error ${error.toFixed(3)}`;
+        caption.textContent = `${title}: error ${error(output, image)}`;
         shown[`own.${name}`] = { input: image, code: code.data, output };
       };
       return { update, element: create("figure", {}, canvas, caption) };
