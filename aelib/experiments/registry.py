@@ -74,7 +74,7 @@ for _name, _probability in (("cnn", 0.0), ("cnn_augmented", 0.05)):
         validation_share=1 / 6,
     )
 EXPERIMENTS["regularised"] = AutoencoderExperiment(
-    model_class=RegularisedAutoencoder, model=RegularisedConfig(), training=TrainingConfig(weight_decay=1e-5)
+    model_class=RegularisedAutoencoder, model=RegularisedConfig(), training=TrainingConfig(weight_decay=1e-6)
 )
 EXPERIMENTS["second_stage"] = SecondStageExperiment(
     model_class=SecondStage,

@@ -16,10 +16,10 @@ class RegularisedConfig(AutoencoderConfig):
     """Shape of the autoencoder, and the weight of the penalty on its codes.
 
     Attributes:
-        beta: multiplies half the squared length of a code, at least 0.
+        beta: multiplies half the squared length of a code, at least 0. Chapter 7 says how it was chosen.
     """
 
-    beta: float = 0.1
+    beta: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
