@@ -24,9 +24,6 @@ from aelib.runs import Run
 DIRECTIONS = 8
 """Sliders of a model: its leading principal components."""
 
-COMPONENTS = {"gaussian": 1, "mixture": 10}
-"""Of the mixtures that codes are drawn from, by what the page calls them; more take long to fit."""
-
 DOTS = 2000
 """Test codes on a map; more of them would hide each other."""
 
@@ -144,13 +141,16 @@ def space(codes: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> dict[str
 
 
 def samplers(trained: Trained) -> dict[str, Any]:
-    """Where the page draws codes from: the report's box, and `COMPONENTS`, fitted to codes of training images."""
+    """Where the page draws codes from: the report's box, and the mixtures that `evaluate.MIXTURES` names."""
     low, high = latent.edges(trained.codes, experiments.random_box(trained.run))
-    codes = trained.model.encode(experiments.trained_on(trained.run, evaluate.FITTED)[0])
-    fitted = {name: latent.mixture(codes, components) for name, components in COMPONENTS.items()}
-    return {"box": {"low": low, "high": high, "units": codes.shape[1]}} | {
-        name: {"weights": each.weights.tolist(), "means": packed(each.means), "factors": packed(each.factors)}
-        for name, each in fitted.items()
+    found = evaluate.evaluate(trained.run, "mixtures")
+    return {"box": {"low": low, "high": high, "units": trained.codes.shape[1]}} | {
+        name: {
+            "weights": found[f"{name}_weights"].tolist(),
+            "means": packed(found[f"{name}_means"]),
+            "factors": packed(found[f"{name}_factors"]),
+        }
+        for name in evaluate.MIXTURES
     }
 
 
@@ -160,5 +160,5 @@ def packed(array: np.ndarray) -> dict[str, Any]:
     Half precision would take as many bits; its steps are several times as large for all but the smallest weights.
     """
     scale = float(np.abs(array).max()) / 32767 or 1.0
-    numbers = np.rint(array / scale).astype("<i2")
+    numbers = np.rint(array.astype(np.float64) / scale).astype("<i2")
     return {"shape": [*array.shape], "scale": scale, "numbers": base64.b64encode(numbers.tobytes()).decode()}

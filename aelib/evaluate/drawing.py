@@ -81,6 +81,28 @@ def _fitted(codes: np.ndarray, components: int) -> Sampler:
     return lambda count, seed: mixture.draw(count, seed=seed)
 
 
+MIXTURES = {"gaussian": 1, "mixture_10": 10, "mixture_50": 50}
+"""How many Gaussians have the distributions of `mixtures`, by name."""
+
+
+@metric(version=1, of=AutoencoderExperiment, repeats=False)
+def mixtures(run: Run) -> Numbers:
+    """What a page draws codes from: of each of `MIXTURES`, `weights` (K,), `means` (K, D) and `factors` (K, D, D).
+
+    See `latent.Mixture`; in half precision, but for the weights, and fitted as those of `samplers` are.
+    """
+    codes = experiments.open_run(run).model.encode(experiments.trained_on(run, FITTED)[0])
+    found: Numbers = {}
+    for name, components in MIXTURES.items():
+        mixture = latent.mixture(codes, components)
+        found |= {
+            f"{name}_weights": mixture.weights.astype(np.float32),
+            f"{name}_means": mixture.means.astype(np.float16),
+            f"{name}_factors": mixture.factors.astype(np.float16),
+        }
+    return found
+
+
 @torch.no_grad()
 def drawn_codes(trained: Trained, images: np.ndarray, seed: int = 0) -> np.ndarray:
     """A code of each of `images`, (N, 28, 28), as the decoder meets them in training: (N, latent_dim)."""

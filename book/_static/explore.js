@@ -397,7 +397,9 @@
 
   // ---------------------------------------------------------------- new garments
 
-  const SAMPLERS = { box: "The report's box", gaussian: "One Gaussian", mixture: "A mixture of ten" };
+  const SAMPLERS = {
+    box: "The report's box", gaussian: "One Gaussian", mixture_10: "A mixture of ten", mixture_50: "A mixture of fifty",
+  };
   const DRAWN = 8; // pictures of each model
 
   async function showDraw(place) {
