@@ -173,7 +173,10 @@ def do_runs(options: argparse.Namespace) -> None:
     elif options.json:
         print(json.dumps([asdict(entry) for entry in index.entries(folder)], indent=1, ensure_ascii=False))
     else:
-        for entry in index.entries(folder):
+        found = index.entries(folder)
+        if not found:
+            print(f"aelib: there are no runs in {folder}", file=sys.stderr)
+        for entry in found:
             metrics = [f"{name} {entry.metrics[name]:.5g}" for name in SHOWN if name in entry.metrics]
             said = [
                 *_differences(entry.seed, entry.differs),

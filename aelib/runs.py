@@ -53,9 +53,15 @@ def results_folder() -> Path:
     """Where runs are kept: `$AELIB_RESULTS`, else `results/` in a checkout, else `results/` here.
 
     The checkout is the one that aelib runs from; where it was installed as a copy, the one that this folder lies in.
+
+    Raises:
+        AelibError: `$AELIB_RESULTS` is a file.
     """
     if given := os.environ.get("AELIB_RESULTS"):
-        return at_home(given, "AELIB_RESULTS")
+        folder = at_home(given, "AELIB_RESULTS")
+        if folder.is_file():
+            raise AelibError(f"AELIB_RESULTS is {given}, which is a file: name a folder")
+        return folder
 
     def is_checkout(folder: Path) -> bool:
         return (folder / "aelib/runs.py").exists() and (folder / "_toc.yml").exists()

@@ -207,3 +207,14 @@ def test_fashion_mnist_itself(users_data):
     garments = data.load()
     assert garments.train_images.shape == (60_000, 1, 28, 28)
     assert garments.test_labels.bincount().tolist() == [1_000] * 10
+
+
+@pytest.mark.parametrize("given", ["here", ""])
+def test_a_relative_cache_is_none(monkeypatch, tmp_path, given):
+    """As the XDG Base Directory Specification has it: else each folder that one works in would get its own."""
+    monkeypatch.delenv("AELIB_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    assert data.cache_folder() == tmp_path / ".cache/aelib/fashion-mnist"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
+    assert data.cache_folder() == tmp_path / "there/aelib/fashion-mnist"

@@ -144,6 +144,16 @@ def test_a_run_without_its_weights_keeps_what_was_found_of_it(folder, capsys):
         runs.load(folder / name)
 
 
+def test_where_runs_are_is_a_folder_or_one_line_says_why_not(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "file"))
+    assert cli.main(["runs"]) != 0
+    assert "AELIB_RESULTS is " in capsys.readouterr().err
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "none"))
+    assert cli.main(["runs", "--profile", "quick"]) == 0
+    assert capsys.readouterr().err == f"aelib: there are no runs in {tmp_path / 'none/quick'}\n"
+
+
 def test_weights_that_another_run_stands_on_stay(all_tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
     head = experiments.obtain("transfer", profile="smoke", maps=False)

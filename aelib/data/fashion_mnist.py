@@ -43,7 +43,10 @@ def cache_folder() -> Path:
     """Where the verified files are kept: `$AELIB_DATA`, or `aelib/fashion-mnist` in the user's cache."""
     if given := os.environ.get("AELIB_DATA"):
         return at_home(given, "AELIB_DATA")
-    return at_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "AELIB_DATA") / "aelib" / "fashion-mnist"
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):  # by its specification it is then as if it were not set
+        cache = "~/.cache"
+    return at_home(cache, "AELIB_DATA") / "aelib" / "fashion-mnist"
 
 
 def fetch(source: Path | None = None) -> tuple[Path, str]:
