@@ -198,9 +198,9 @@ def manifolds(real: np.ndarray, drawn: np.ndarray, neighbours: int = 5) -> dict[
         start += len(part)
     return {
         "precision": float((inside > 0).mean()),
-        "recall": recalled / len(real),
+        "recall": float(recalled / len(real)),
         "density": float(inside.mean() / neighbours),
-        "coverage": covered / len(real),
+        "coverage": float(covered / len(real)),
     }
 
 

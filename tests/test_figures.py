@@ -81,7 +81,7 @@ def all_figures(of):
     yield figures.rows_of_images(dict.fromkeys("abc", images[:6]), titles=list("123456"), of=of)
     yield figures.generated(dict.fromkeys("abc", (images, garments[:20])), of=of)
     ways = {way: [5.0 + place, 7.0] for place, way in enumerate("abcdefgh")}
-    yield figures.dots({"plain": ways, "denoising": {"a": [3.0]}}, "Distance", lines={"real": 0.3}, of=of)
+    yield figures.dots({"plain": ways, "denoising": {"a": [3.0]}}, "Distance", of=of)
     curve = figures.Curve("Error", {"net": ([0.1, 1], [[2, 3], [4]])}, {"line": ([0.1, 1], [1, 2])}, {"end": 1}, True)
     yield figures.along([curve, figures.Curve("Units", {"net": ([0.1, 1], [[2], [4]])})], "β", of=of)
     few = ([10, 100, 1000], [[0.3, 0.5], [0.6, 0.7], [0.8]])

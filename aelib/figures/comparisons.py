@@ -17,7 +17,6 @@ def dots(
     rows: Mapping[str, Mapping[str, Sequence[float]]],
     label: str,
     *,
-    lines: Mapping[str, float] | None = None,
     of: Sequence[Stored],
 ) -> Drawing:
     """One number of several models (rows) in several ways (colours), a dot a seed, on a logarithmic axis.
@@ -25,7 +24,6 @@ def dots(
     Args:
         rows: the values of all seeds, by way, by model.
         label: what the number is.
-        lines: what it may be at least, or at most, by name.
     """
     points = [(model, way, value) for model, ways in rows.items() for way, values in ways.items() for value in values]
     columns = dict(zip(("model", "way", "value"), zip(*points, strict=True), strict=True))
@@ -41,9 +39,6 @@ def dots(
         heights, values = zip(*mine, strict=True)
         marker = MARKERS[number % len(MARKERS)]
         axis.plot(values, heights, marker, color=COLOURS[number], markersize=5, alpha=0.8, label=way)
-    for name, value in (lines or {}).items():
-        axis.axvline(value, color=GUIDE, linewidth=1, linestyle=":")
-        axis.text(value, -0.55, f" {name}", fontsize=8, color=GUIDE, va="top", rotation=90)
     axis.set(xscale="log", xlabel=f"{label}, log scale", ylim=(len(rows) - 0.5, -0.6))
     axis.set_yticks(range(len(rows)), list(rows))
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
