@@ -39,6 +39,14 @@ def at_home(path: str, variable: str) -> Path:
         raise AelibError(f"there is no home folder for {path}: name a folder in {variable}") from error
 
 
+def folder_at(path: str, variable: str) -> Path:
+    """As `at_home`; what is a file is refused."""
+    folder = at_home(path, variable)
+    if folder.is_file():
+        raise AelibError(f"{variable} is {path}, which is a file: name a folder")
+    return folder
+
+
 def is_int(value: object) -> TypeGuard[int]:
     """Whether `value` is a whole number; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)

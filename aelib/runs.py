@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from aelib import formats
-from aelib.errors import AelibError, at_home, unwritable_explained
+from aelib.errors import AelibError, folder_at, unwritable_explained
 
 if TYPE_CHECKING:
     from torch import Tensor  # which takes seconds to import, and a look at the runs needs none of it
@@ -53,15 +53,9 @@ def results_folder() -> Path:
     """Where runs are kept: `$AELIB_RESULTS`, else `results/` in a checkout, else `results/` here.
 
     The checkout is the one that aelib runs from; where it was installed as a copy, the one that this folder lies in.
-
-    Raises:
-        AelibError: `$AELIB_RESULTS` is a file.
     """
     if given := os.environ.get("AELIB_RESULTS"):
-        folder = at_home(given, "AELIB_RESULTS")
-        if folder.is_file():
-            raise AelibError(f"AELIB_RESULTS is {given}, which is a file: name a folder")
-        return folder
+        return folder_at(given, "AELIB_RESULTS")
 
     def is_checkout(folder: Path) -> bool:
         return (folder / "aelib/runs.py").exists() and (folder / "_toc.yml").exists()
@@ -74,7 +68,7 @@ def results_folder() -> Path:
 
 def folder_of(given: str | Path | None) -> Path:
     """The folder of runs that is `given`, or else `results_folder()`."""
-    return results_folder() if given is None else at_home(str(given), "folder")
+    return results_folder() if given is None else folder_at(str(given), "folder")
 
 
 def portable(path: Path) -> str:

@@ -148,7 +148,8 @@ def test_where_runs_are_is_a_folder_or_one_line_says_why_not(tmp_path, monkeypat
     (tmp_path / "file").touch()
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "file"))
     assert cli.main(["runs"]) != 0
-    assert "AELIB_RESULTS is " in capsys.readouterr().err
+    assert "AELIB_RESULTS is " in (said := capsys.readouterr().err)
+    assert len(said.splitlines()) == 1
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "none"))
     assert cli.main(["runs", "--profile", "quick"]) == 0
     assert capsys.readouterr().err == f"aelib: there are no runs in {tmp_path / 'none/quick'}\n"

@@ -90,7 +90,9 @@ def test_a_search_finds_pages_and_quotes_them_where_a_browser_may(served, chromi
     page.keyboard.press("Control+k")
     page.keyboard.type("posterior collapse")
     page.keyboard.press("Enter")
-    found = page.locator("#search-results li", has_text="The variational autoencoder")
+    found = page.locator("#search-results li").filter(
+        has=page.get_by_role("link", name="The variational autoencoder", exact=True)
+    )
     found.wait_for()
     if served:
         found.get_by_text("which is known as posterior collapse").wait_for()

@@ -167,7 +167,7 @@ def test_the_plan_trains_each_method_once(all_tiny, monkeypatch, capsys):
         labels=(10, 64),
         draws=(0, 1),
         all_labels=64,
-        rates=(1e-5, 0.01),
+        rates=(1e-5, 0.001),
         rate_labels=20,
         epochs=1,
         without=(3, 8),
@@ -179,14 +179,14 @@ def test_the_plan_trains_each_method_once(all_tiny, monkeypatch, capsys):
         assert all(0 <= row.metrics["test_accuracy"] <= 1 for row in rows)
         sizes = [json.loads((row.path / "config.json").read_text())["data"]["batch_size"] for row in rows]
         assert sizes == [8, 8, 8], "no more than there are labels, nor than the profile's"
-        assert worth.rate(method, "smoke") == 0.01, "with the other nothing is learned in an epoch"
-        assert {row.metrics["learning_rate"] for row in rows} == {0.01}
+        assert worth.rate(method, "smoke") == 0.001, "with the other nothing is learned in an epoch"
+        assert {row.metrics["learning_rate"] for row in rows} == {0.001}
     assert [row.parameters for row in worth.train_without("variational", "smoke")] == [{"without": 3}, {"without": 8}]
     capsys.readouterr()
     again = [worth.train_few_labels(method, "smoke") for method in worth.METHODS]
     assert capsys.readouterr().err == "", "nothing is trained twice"
     assert len({row.path for rows in again for row in rows}) == 3 * len(worth.METHODS)
-    monkeypatch.setitem(worth.PLANS, "smoke", replace(plan, rates=(0.01,)))
+    monkeypatch.setitem(worth.PLANS, "smoke", replace(plan, rates=(0.001,)))
     assert worth.train_few_labels("cnn", "smoke") == again[-1], "of one rate there is no choice"
     with pytest.raises(AelibError, match="method"):
         worth.train_few_labels("transfer variation", "smoke")

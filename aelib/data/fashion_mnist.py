@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from aelib.data.batches import Garments
 from aelib.data.own import read_idx
-from aelib.errors import AelibError, at_home
+from aelib.errors import AelibError, at_home, folder_at
 
 FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -42,7 +42,7 @@ DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
 def cache_folder() -> Path:
     """Where the verified files are kept: `$AELIB_DATA`, or `aelib/fashion-mnist` in the user's cache."""
     if given := os.environ.get("AELIB_DATA"):
-        return at_home(given, "AELIB_DATA")
+        return folder_at(given, "AELIB_DATA")
     cache = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(cache):  # by its specification it is then as if it were not set
         cache = "~/.cache"
