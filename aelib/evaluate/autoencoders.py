@@ -193,10 +193,13 @@ def aggregate_posterior(trained: experiments.Trained) -> np.ndarray:
     return torch.cat([trained.model.draw(part, generator) for part in _parts(trained.images)]).numpy()
 
 
-@metric(version=1, of=AutoencoderExperiment)
+@metric(version=1, of=AutoencoderExperiment, repeats=False)
 @torch.no_grad()
 def independence(run: Run) -> Numbers:
-    """`difference`, (): the largest between codes of 256 test images alone and in one batch, over their deviation."""
+    """`difference`, (): the largest between codes of 256 test images alone and in one batch, over their deviation.
+
+    It is made of rounding errors, in which processors differ.
+    """
     trained = experiments.open_run(run)
     images = torch.from_numpy(trained.images[:256]).unsqueeze(1)
     together = trained.model.encode(images)
