@@ -186,11 +186,16 @@ def regularity(run: Run) -> Numbers:
     return {"kl": np.asarray(metrics.gaussian_kl_to_prior(aggregate_posterior(trained)))}
 
 
-@torch.no_grad()
 def aggregate_posterior(trained: experiments.Trained) -> np.ndarray:
-    """Codes of the test images as the decoder meets them in training, (M, latent_dim): of a variational one, draws."""
+    """Codes of the test images, as in `drawn_codes`, (M, latent_dim)."""
+    return drawn_codes(trained, trained.images)
+
+
+@torch.no_grad()
+def drawn_codes(trained: experiments.Trained, images: np.ndarray) -> np.ndarray:
+    """Codes of `images`, (N, 28, 28), as the decoder meets them in training: of a variational one draws, else codes."""
     generator = torch.Generator().manual_seed(0)
-    return torch.cat([trained.model.draw(part, generator) for part in _parts(trained.images)]).numpy()
+    return torch.cat([trained.model.draw(part, generator) for part in _parts(images)]).numpy()
 
 
 @metric(version=1, of=AutoencoderExperiment, repeats=False)

@@ -9,7 +9,7 @@ import torch
 from skimage.feature import hog
 
 from aelib import experiments, latent, metrics
-from aelib.evaluate.autoencoders import DRAWN, features_seen, probabilities, sharpness
+from aelib.evaluate.autoencoders import DRAWN, drawn_codes, features_seen, probabilities, sharpness
 from aelib.evaluate.store import Numbers, metric
 from aelib.experiments import AutoencoderExperiment, ClassifierExperiment, SecondStageExperiment, Trained
 from aelib.models import BaselineCNN, Model, SecondStage, VariationalAutoencoder
@@ -32,6 +32,9 @@ SAMPLERS = {
     "second_stage": "a second stage",
 }
 """Where codes are drawn from, by name, in words; which of them there are, depends on the model."""
+
+COMPONENTS = {"gaussian": 1, "mixture_10": 10, "mixture_50": 50, "mixture_200": 200}
+"""How many Gaussians those of them have that are fitted to the means of codes."""
 
 SHOWN = "mixture_50"
 """The sampler whose best images are shown."""
@@ -59,9 +62,7 @@ def samplers(run: Run) -> tuple[Trained, dict[str, Sampler]]:
         found["prior"] = _by_torch(trained.model.prior)
     images, _ = experiments.trained_on(run, FITTED)
     codes = trained.model.encode(images)
-    found["gaussian"] = _fitted(codes, 1)
-    for components in (10, 50, 200):
-        found[f"mixture_{components}"] = _fitted(codes, components)
+    found |= {name: _fitted(codes, components) for name, components in COMPONENTS.items()}
     if isinstance(trained.model, VariationalAutoencoder):
         found["aggregate_10"] = _fitted(drawn_codes(trained, images), 10)
     return trained, {name: found[name] for name in SAMPLERS if name in found}
@@ -81,8 +82,8 @@ def _fitted(codes: np.ndarray, components: int) -> Sampler:
     return lambda count, seed: mixture.draw(count, seed=seed)
 
 
-MIXTURES = {"gaussian": 1, "mixture_10": 10, "mixture_50": 50}
-"""How many Gaussians have the distributions of `mixtures`, by name."""
+MIXTURES = ("gaussian", "mixture_10", "mixture_50")
+"""Of `COMPONENTS`, what `mixtures` keeps: the largest would take four times as much as the next."""
 
 
 @metric(version=1, of=AutoencoderExperiment, repeats=False)
@@ -93,21 +94,14 @@ def mixtures(run: Run) -> Numbers:
     """
     codes = experiments.open_run(run).model.encode(experiments.trained_on(run, FITTED)[0])
     found: Numbers = {}
-    for name, components in MIXTURES.items():
-        mixture = latent.mixture(codes, components)
+    for name in MIXTURES:
+        mixture = latent.mixture(codes, COMPONENTS[name])
         found |= {
             f"{name}_weights": mixture.weights.astype(np.float32),
             f"{name}_means": mixture.means.astype(np.float16),
             f"{name}_factors": mixture.factors.astype(np.float16),
         }
     return found
-
-
-@torch.no_grad()
-def drawn_codes(trained: Trained, images: np.ndarray, seed: int = 0) -> np.ndarray:
-    """A code of each of `images`, (N, 28, 28), as the decoder meets them in training: (N, latent_dim)."""
-    generator, parts = torch.Generator().manual_seed(seed), torch.from_numpy(images)[:, None].split(500)
-    return torch.cat([trained.model.draw(part, generator) for part in parts]).numpy()
 
 
 def gradients(images: np.ndarray) -> np.ndarray:
@@ -117,6 +111,12 @@ def gradients(images: np.ndarray) -> np.ndarray:
     """
     cells = {"orientations": 8, "pixels_per_cell": (7, 7), "cells_per_block": (2, 2)}
     return np.stack([hog(image, **cells) for image in images])
+
+
+def _ratio(images: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Of each of images, (N, 28, 28), how far the nearest of `train`, (M, 784), is, over how far the next: (N,)."""
+    _, distances = metrics.nearest(images.reshape(-1, train.shape[1]), train)
+    return (distances[:, 0] / np.maximum(distances[:, 1], 1e-6)).astype(np.float16)
 
 
 class _Judge:
@@ -133,13 +133,12 @@ class _Judge:
         from the next, which is near 0 for a copy.
         """
         seen = features_seen(self.eye, images)
-        _, distances = metrics.nearest(images[:LOOKED_UP].reshape(-1, self.train.shape[1]), self.train)
         found = {
             "frechet": metrics.frechet_distance(seen, self.seen),
             "gradients": metrics.frechet_distance(gradients(images), self.edges),
             **metrics.manifolds(self.seen.astype(np.float32), seen.astype(np.float32)),
             "sharpness": sharpness(images).mean(),
-            "ratio": (distances[:, 0] / np.maximum(distances[:, 1], 1e-6)).astype(np.float16),
+            "ratio": _ratio(images[:LOOKED_UP], self.train),
         }
         return {f"{name}_{key}": np.asarray(value) for key, value in found.items()}
 
@@ -154,6 +153,15 @@ def samples(run: Run, eye: Run) -> Numbers:
         codes = draw(min(DRAWN, len(trained.images)), 1)
         found |= judge(name, trained.decode(codes))
     return found
+
+
+@metric(version=1, of=AutoencoderExperiment)
+def copies(run: Run) -> Numbers:
+    """`ratio`, (1000,): that of `samples`, of reconstructions of training images: what copies of them would have."""
+    trained = experiments.open_run(run)
+    images, _ = experiments.trained_on(run)
+    again = trained.decode(trained.model.encode(images[:LOOKED_UP]))
+    return {"ratio": _ratio(again, images.reshape(len(images), -1))}
 
 
 def by_sampler(found: Sequence[Numbers]) -> dict[str, dict[str, list[float]]]:

@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aelib import experiments, metrics
-from aelib.evaluate.drawing import FITTED, drawn_codes
+from aelib.evaluate.autoencoders import aggregate_posterior
+from aelib.evaluate.drawing import FITTED
 from aelib.evaluate.store import Numbers, metric
 from aelib.experiments import AutoencoderExperiment, Trained
 from aelib.models import VariationalAutoencoder
@@ -42,7 +43,7 @@ def rate(run: Run) -> Numbers:
     model = trained.model
     if isinstance(model, VariationalAutoencoder):
         means, log_variances = _posteriors(model, trained.images)
-        draws = drawn_codes(trained, trained.images)
+        draws = aggregate_posterior(trained)
         units = 0.5 * (means**2 + np.exp(log_variances) - 1 - log_variances)
         prior = np.random.default_rng(0).standard_normal((COMPARED, draws.shape[1]))
         found |= {
