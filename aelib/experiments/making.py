@@ -274,8 +274,8 @@ def _make(
         "weights": "float16",
         "engine": asdict(history.engine),
         "threads": history.threads,
-        "training_seconds": round(sum(history.seconds), 1),
-        "seconds_per_epoch": round(float(np.median(history.seconds)), 2),
+        "training_seconds": round(sum(history.seconds), 3),
+        "seconds_per_epoch": round(float(np.median(history.seconds)), 3),
         "peak_memory_bytes": training.peak_memory(),
     }
     return Contents(config, weights, history.rows, metrics, arrays, provenance)

@@ -102,7 +102,7 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
     for name, fact in {
         "epochs": len(seen),
         "learning_rate": seen[-1]["learning_rate"] if seen else None,
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 3),
         "commit": here["commit"],
         "uncommitted_changes": here["uncommitted_changes"],
         "device": training.choose_engine(0).device,

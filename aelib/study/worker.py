@@ -135,7 +135,7 @@ def _publish(plan: Plan) -> None:
                 "uncommitted_changes": any(each.get("uncommitted_changes") for each in facts),
                 "code": {"digests": sorted({each["digest"] for each in codes if each})} if all(codes) else None,
                 "engine": {"device": facts[0]["device"]},
-                "training_seconds": round(sum(each["seconds"] for each in facts), 1),
+                "training_seconds": round(sum(each["seconds"] for each in facts), 3),
                 "storage": "journal" if plan.storage is None else plan.storage.partition(":")[0],
             }
         )
