@@ -108,7 +108,7 @@ def claims(profile: str = "report", *, seeds: Sequence[int] | None = None, folde
     """All claims of which there is evidence, decided from the runs of `profile`; trains what is missing.
 
     Args:
-        seeds: of the runs, at least two; by default the claim's own, or else the profile's.
+        seeds: of the runs, at least two; by default the profile's, of a claim that names some its own among them.
 
     Raises:
         AelibError: as `experiments.obtain`; there are fewer seeds; or numbers to be decided on are not finite.
@@ -116,10 +116,10 @@ def claims(profile: str = "report", *, seeds: Sequence[int] | None = None, folde
     if seeds is not None and len({*seeds}) < 2:
         raise AelibError("one seed has no spread: claims are decided on two seeds or more, such as 0-4")
     made: dict[tuple[int, ...], Seeds] = {}
-    cases = []
+    of_profile, cases = find_profile(profile).seeds, []
     for statement in STATEMENTS:
         if statement.name in EVIDENCE:
-            own = tuple(seeds or statement.seeds or find_profile(profile).seeds)
+            own = tuple(seeds or [each for each in of_profile if each in (statement.seeds or of_profile)])
             of = made.setdefault(own, Seeds(own, profile, folder))
             cases.append(Case(statement, own, EVIDENCE[statement.name](of)))
     return decided(cases, profile)

@@ -20,7 +20,7 @@ class Statement:
         rules: what is asked of which quantity, in words; all are to hold. "A − B" is a difference of two runs of the
             same seed; "per image" is taken on the same test images for each seed.
         judges: whether the rules are several judges of one question: where they disagree it is undecided.
-        seeds: of the runs, if not those of the profile.
+        seeds: of the runs, if not all of the profile.
     """
 
     name: str

@@ -97,6 +97,14 @@ def test_one_seed_is_refused():
         claims.claims("smoke", seeds=[0])
 
 
+@pytest.mark.parametrize(("profile", "seeds"), [("report", ((0, 1, 2, 3, 4), (0, 1, 2))), ("smoke", ((0, 1), (0, 1)))])
+def test_a_claim_that_names_seeds_takes_those_that_the_profile_has(profile, seeds, monkeypatch):
+    numbers = {"ae-loss": 1, "beta": 4}
+    found = {name: lambda of, count=count: [1 + np.array(of.seeds) / 10] * count for name, count in numbers.items()}
+    monkeypatch.setattr(claims, "EVIDENCE", found)
+    assert {each.name: each.seeds for each in claims.claims(profile)} == dict(zip(numbers, seeds, strict=True))
+
+
 def test_the_confusion_of_the_report_adds_up_to_its_accuracy():
     """A check on what was typed: the diagonals are of 1,000 images a class."""
     assert sum(report.TRANSFER_DIAGONAL) / 10_000 == pytest.approx(report.TRANSFER["test_accuracy"], abs=5e-4)
