@@ -71,10 +71,18 @@ def interval(values: Sequence[float], form: str) -> str:
 
 
 def among(values: Sequence[float], form: str) -> str:
-    """The first of `values`, a run's own, and from where to where they lie, with those of other seeds, if there are."""
-    said = f"{values[0]:{form}}"
+    """The first of `values`, a run's own, and from where to where they lie, with those of other seeds, if there are.
+
+    >>> among([3.1, 2.9], ".1f"), among([3, 3], "d"), among([3], "d")
+    ('3.1 (with 2 seeds from 2.9 to 3.1)', '3 (with each of 2 seeds)', '3')
+    """
+    said, low, high = (f"{each:{form}}" for each in (values[0], min(values), max(values)))
     if len(values) > 1:
-        said += f" (with {len(values)} seeds from {min(values):{form}} to {max(values):{form}})"
+        said += (
+            f" (with each of {len(values)} seeds)"
+            if low == high
+            else f" (with {len(values)} seeds from {low} to {high})"
+        )
     return said
 
 
