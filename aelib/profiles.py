@@ -23,6 +23,7 @@ class Profile:
         max_epochs: upper bound of every experiment's own, or None.
         trials: of the hyper-parameter study, the first half of them random.
         seeds: of the trainings that the report's claims are decided on.
+        betas: of the variational autoencoders that are held against each other, the report's 2 among them, rising.
         notice: what marks each page and each figure, in capitals; empty for what is published.
         dataset: where the images are, if they are one's own.
     """
@@ -33,6 +34,7 @@ class Profile:
     trials: int
     notice: str
     seeds: tuple[int, ...] = (0, 1)
+    betas: tuple[float, ...] = (0.03, 0.3, 2.0)
     dataset: Path | None = None
 
     def epochs(self, most: int) -> int:
@@ -79,6 +81,7 @@ PROFILES = {
         trials=60,
         notice="",
         seeds=(0, 1, 2, 3, 4),
+        betas=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 7.0, 10.0),
     ),
     # Half the data and at most 20 epochs: everything from scratch in minutes on two cores.
     "quick": Profile(
@@ -94,6 +97,7 @@ PROFILES = {
         split=SplitConfig(train=1_280, validation=320, test=500, batch_size=64),
         max_epochs=8,
         trials=6,
+        betas=(0.01, 2.0),
         notice="SMOKE PROFILE: synthetic garments, not FashionMNIST",
     ),
 }

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aelib import experiments, latent, runs
+from aelib import evaluate, experiments, latent, runs
 from aelib.book import driver, explorer
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
 
@@ -107,10 +107,11 @@ def test_the_same_runs_give_the_same_bytes(all_tiny, tiny_results, monkeypatch, 
     for name in ("first", "second"):
         read_runs = explorer.write(tmp_path / name, profile="smoke")
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert files == ["convolutional.js", "denoising.js", "garments.js", "variational.js"]
+    assert files == ["convolutional.js", "denoising.js", "garments.js", "ladder.js", "variational.js"]
     for name in files:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
-    assert [run.config["experiment"] for run in read_runs] == ["convolutional", "variational", "denoising"]
+    kinds = ["convolutional", "variational", "denoising", "variational", "variational"]
+    assert [run.config["experiment"] for run in read_runs] == kinds
     garments, space = read(tmp_path / "first/garments.js"), read(tmp_path / "first/variational.js")["space"]
     trained = experiments.open_run(read_runs[1])
     assert garments["labels"] == [label for label in range(10) for _ in range(2)]
@@ -466,6 +467,43 @@ def test_garments_are_drawn_from_where_one_chooses(visit):
     assert np.abs(seen[-1] - seen[4]).max() > LEAST_CHANGE["convolutional"]
 
 
+def test_the_steps_along_beta_are_what_their_networks_draw(all_tiny, tiny_results, monkeypatch, tmp_path):
+    monkeypatch.setenv("AELIB_RESULTS", str(tiny_results))
+    *_, low, two = explorer.write(tmp_path, profile="smoke")
+    steps, garments = read(tmp_path / "ladder.js")["steps"], read(tmp_path / "garments.js")
+    assert [step["beta"] for step in steps] == [0.01, 2]
+    for step, run in zip(steps, (low, two), strict=True):
+        trained = experiments.open_run(run)
+        drawn = trained.decode(trained.model.prior(12, torch.Generator().manual_seed(4)).numpy())
+        assert unpacked(step["drawn"]).reshape(drawn.shape) == pytest.approx(drawn, abs=3e-3)
+        again = trained.decode(trained.model.encode(unpacked(garments["images"]).astype(np.float32)))
+        assert unpacked(step["garments"]).reshape(again.shape) == pytest.approx(again, abs=5e-3)
+        rate = evaluate.evaluate(run, "rate")
+        assert step["nats"] == pytest.approx(rate["kl"].sum())
+        assert step["error"] == rate["error"]
+
+
+def test_a_garment_changes_along_beta(visit):
+    place = visit.open("ladder")
+    along, line = place.locator("input[type=range]"), place.locator("[role=status]")
+    betas = visit.page.evaluate("aelibData.ladder.steps.map(({ beta }) => beta)")
+    original, again, first, *_ = place.locator(".explore-card canvas").all()
+    assert along.get_attribute("aria-valuetext") == "2"
+    place.get_by_role("radio", name="Bag 1").check()
+    said = []
+    along.press("Home")
+    for number, beta in enumerate(betas):
+        assert along.get_attribute("aria-valuetext") == str(beta)
+        step = visit.page.evaluate(f"aelibData.ladder.steps[{number}]")
+        assert pixels(again) == pytest.approx(unpacked(step["garments"])[16], abs=1 / 255)
+        assert pixels(first) == pytest.approx(unpacked(step["drawn"])[0], abs=1 / 255)
+        said.append(line.inner_text())
+        along.press("ArrowRight")
+    assert len({*said}) == len(betas)
+    images = unpacked(visit.page.evaluate("aelibData.garments.images")).reshape(20, 784)
+    assert pixels(original) == pytest.approx(images[16], abs=1 / 255)
+
+
 def test_a_picture_of_ones_own_is_drawn_back(visit, tmp_path):
     place = visit.open("own")
     sheet, line = place.locator(".explore-pad"), place.locator("[role=status]")
@@ -537,5 +575,5 @@ def test_without_javascript_the_page_says_so(chromium, html):
     page = context.new_page()
     page.goto((html / "book/explore.html").as_uri())
     exhibits = page.locator("[data-explore]").all()
-    assert [exhibit.inner_text() for exhibit in exhibits] == ["This exhibit needs JavaScript."] * 6
+    assert [exhibit.inner_text() for exhibit in exhibits] == ["This exhibit needs JavaScript."] * 7
     context.close()

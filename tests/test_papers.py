@@ -119,5 +119,5 @@ def test_exhibits_become_pictures(tmp_path, monkeypatch):
         papers._still(tmp_path, browser, tmp_path)
         text = (tmp_path / "explore.md").read_text()
         assert "{raw}" not in text
-        assert text.count("](_exhibits/") == (6 if browser else 0)
+        assert text.count("](_exhibits/") == (7 if browser else 0)
     assert drawn == ["map", "directions", "walk", "draw", "repair", "own"]

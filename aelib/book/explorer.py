@@ -19,6 +19,7 @@ from aelib.data import CLASSES
 from aelib.experiments import Trained
 from aelib.figures import COLOURS
 from aelib.models import SymmetricAutoencoder, kernels
+from aelib.profiles import find_profile
 from aelib.runs import Run
 
 DIRECTIONS = 8
@@ -29,7 +30,7 @@ DOTS = 2000
 
 
 def write(folder: Path, *, profile: str) -> list[Run]:
-    """Write `garments.js` and a script for each model into `folder`; returns the runs that they come from.
+    """Write `garments.js`, `ladder.js` and a script for each model into `folder`; returns the runs that they come from.
 
     The same runs give the same bytes.
     """
@@ -37,7 +38,7 @@ def write(folder: Path, *, profile: str) -> list[Run]:
     runs = {name: experiments.obtain(name, profile=profile) for name in ("convolutional", "variational", "denoising")}
     opened = {name: experiments.open_run(runs[name]) for name in ("convolutional", "variational")}
     images, labels = opened["convolutional"].images, opened["convolutional"].labels
-    chosen = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(10)])
+    chosen = evaluate.pictured(labels)
     denoiser = experiments.load_model(runs["denoising"])
     assert isinstance(denoiser, SymmetricAutoencoder)
     scripts = {
@@ -50,10 +51,13 @@ def write(folder: Path, *, profile: str) -> list[Run]:
         scripts[name]["run"] = f"{run.path.parent.name}/{run.path.name}"
     garments = {"classes": CLASSES, "colours": COLOURS, "labels": labels[chosen].tolist()}
     scripts["garments"] = garments | {"images": packed(images[chosen])}
+    betas = find_profile(profile).betas
+    along = [experiments.obtain("variational", beta=beta, profile=profile, maps=False) for beta in betas]
+    scripts["ladder"] = {"steps": [step(run) for run in along]}
     for name, content in scripts.items():
         text = json.dumps(content, separators=(",", ":"))
         (folder / f"{name}.js").write_text(f"(window.aelibData ??= {{}}).{name} = {text};\n")
-    return [*runs.values()]
+    return [*runs.values(), *along]
 
 
 def missing(folder: Path) -> dict[str, str]:
@@ -151,6 +155,15 @@ def samplers(trained: Trained) -> dict[str, Any]:
             "factors": packed(found[f"{name}_factors"]),
         }
         for name in evaluate.MIXTURES
+    }
+
+
+def step(run: Run) -> dict[str, Any]:
+    """Pictures and numbers of one of the variational autoencoders along β, which the page does not run."""
+    rate = {name: each for name, (each,) in evaluate.said([evaluate.evaluate(run, "rate")]).items()}
+    images = evaluate.evaluate(run, "pictures")
+    return {name: rate[name] for name in ("beta", "nats", "units", "error")} | {
+        name: packed(images[name].reshape(len(images[name]), -1) / 255) for name in ("garments", "drawn")
     }
 
 

@@ -3,7 +3,7 @@
 from aelib.evaluate.autoencoders import CORRUPTIONS, aggregate_posterior, probabilities, restorations, tsne_map
 from aelib.evaluate.classifiers import answers, judged_logits, logits_of  # and with it, the others' entries
 from aelib.evaluate.damage import DAMAGES, WAYS, damaged, filtered
-from aelib.evaluate.drawing import FITTED, MIXTURES, SAMPLERS, by_sampler, samplers
+from aelib.evaluate.drawing import FITTED, MIXTURES, SAMPLERS, by_sampler, pictured, samplers
 from aelib.evaluate.few_labels import LABELS
 from aelib.evaluate.oddity import KINDS, SCORES
 from aelib.evaluate.rate import ACTIVE_KL, ACTIVE_VARIANCE, said
@@ -37,6 +37,7 @@ __all__ = [
     "metric",
     "metrics_of",
     "of_seeds",
+    "pictured",
     "probabilities",
     "restorations",
     "said",

@@ -213,6 +213,25 @@ def wall(run: Run, eye: Run) -> Numbers:
     return {name: (255 * images).round().astype(np.uint8) for name, images in found.items()}
 
 
+def pictured(labels: np.ndarray) -> np.ndarray:
+    """The test garments that a page shows, of labels (N,): the first two of each class, (2 * classes,)."""
+    return np.concatenate([np.flatnonzero(labels == label)[:2] for label in np.unique(labels)])
+
+
+@metric(version=1, of=AutoencoderExperiment, repeats=False)
+def pictures(run: Run) -> Numbers:
+    """What a page shows of a network that it does not run, uint8: `garments`, those of `pictured`, drawn back.
+
+    And of one with a prior `drawn`: garments from it, (12, 28, 28), whose codes are the same ones for each network of
+    as many units.
+    """
+    trained = experiments.open_run(run)
+    found = {"garments": trained.codes[pictured(trained.labels)]}
+    if (codes := trained.model.prior(12, torch.Generator().manual_seed(4))) is not None:
+        found["drawn"] = codes.numpy()
+    return {name: (255 * trained.decode(each)).round().astype(np.uint8) for name, each in found.items()}
+
+
 @metric(version=1, of=AutoencoderExperiment, judges=("cnn_augmented",), repeats=False)
 def drawn_validation(run: Run, eye: Run) -> Numbers:
     """`frechet`, (): of images that a mixture of 10 draws, from as many validation images.

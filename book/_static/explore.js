@@ -1,4 +1,4 @@
-/* The page "Play with the latent space": six exhibits, each in the element that names it as its data-explore.
+/* The page "Play with the latent space": seven exhibits, each in the element that names it as its data-explore.
 
    The data, written by `aelib/book/explorer.py`, are scripts that are loaded when an exhibit comes near the window: a page
    that was opened from a folder may load nothing else. */
@@ -427,6 +427,46 @@
     update();
   }
 
+  // ---------------------------------------------------------------- along β
+
+  /** Pictures that networks trained with one β after the other have drawn: the one exhibit that computes none itself. */
+  async function showLadder(place) {
+    const [{ garments }, { steps }] = await Promise.all([loadGarments(), load("ladder")]);
+    const of = steps.map(({ garments, drawn }) => ({ garments: rows(unpack(garments)), drawn: rows(unpack(drawn)) }));
+    let at = steps.findIndex(({ beta }) => beta === 2), chosen = 0;
+    const original = picture("The test garment itself"), again = picture("What the network makes of it");
+    const walls = of[0].drawn.map((_, k) => picture(`Drawn garment ${k + 1}`));
+    const line = status();
+    function update() {
+      const { beta, nats, units, error } = steps[at];
+      original.draw(garments[chosen].image);
+      again.draw(of[at].garments[chosen]);
+      walls.forEach(({ draw }, k) => draw(of[at].drawn[k]));
+      say(line, `A code says ${nats.toFixed(1)} nats about a test image, with ${units} of its numbers; `
+        + `mean squared error ${error.toFixed(4)}.`);
+      shown.ladder = { code: [beta], output: of[at].garments[chosen] };
+    }
+    const along = slider(
+      { label: "β", min: 0, max: steps.length - 1, step: 1, value: at, spell: (value) => String(steps[value].beta) },
+      (value) => {
+        at = value;
+        update();
+      });
+    place.replaceChildren(
+      along.element,
+      line,
+      strip("Garment", garments, chosen, (number) => {
+        chosen = number;
+        update();
+      }),
+      create("div", { class: "explore-cards" },
+        titled("A garment, drawn back", create("div", { class: "explore-row explore-pair" },
+          captioned("the garment", original.canvas), captioned("drawn back", again.canvas))),
+        titled("Garments from the prior",
+          create("div", { class: "explore-wall" }, ...walls.map(({ canvas }) => canvas)))));
+    update();
+  }
+
   // ---------------------------------------------------------------- the repair
 
   /** Edges of a rectangle like those of `aelib.corruption.erase`: 2 to 33 % of the image, at most 3.3 times as long as wide. */
@@ -663,7 +703,10 @@
 
   // ---------------------------------------------------------------- the page
 
-  const EXHIBITS = { map: showMaps, directions: showDirections, walk: showWalk, draw: showDraw, repair: showRepair, own: showOwn };
+  const EXHIBITS = {
+    map: showMaps, directions: showDirections, walk: showWalk, draw: showDraw, ladder: showLadder, repair: showRepair,
+    own: showOwn,
+  };
 
   // One after the other, those first that are seen first, and all of them: paper shows them, too.
   const places = [...document.querySelectorAll("[data-explore]")];
