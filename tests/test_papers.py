@@ -120,4 +120,4 @@ def test_exhibits_become_pictures(tmp_path, monkeypatch):
         text = (tmp_path / "explore.md").read_text()
         assert "{raw}" not in text
         assert text.count("](_exhibits/") == (7 if browser else 0)
-    assert drawn == ["map", "directions", "walk", "draw", "repair", "own"]
+    assert drawn == ["map", "directions", "walk", "draw", "ladder", "repair", "own"]
