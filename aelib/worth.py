@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from aelib import calibration, evaluate, experiments, runs, sweeps, tables
 from aelib.errors import known
@@ -257,16 +258,39 @@ def _compared(one: Curve, other: Curve, what: str) -> tuple[list[int], np.ndarra
 
 
 def crossing(one: Curve, other: Curve) -> str:
-    """In words, with how many labels `other` is the more accurate one, in the mean over draws."""
+    """In words, with how many labels `other` is the more accurate one, in the mean over draws, and beyond chance."""
     number = ahead_from(one, other)
     common, better = _compared(one, other, "accuracy")
+    ahead = [each for each, is_ahead in zip(common, better, strict=True) if is_ahead]
+    before = [each for each in ahead if each < (number or np.inf)]
+    few = f"with {_listed(before)} labels" if before else ""
     if number == common[0]:
-        return f"with any number of labels, from {number:,} on"
-    before = [each for each, ahead in zip(common, better, strict=True) if ahead and each < (number or np.inf)]
-    few = f"with {' and '.join(f'{each:,}' for each in before)} labels" if before else ""
-    if number is None:
-        return f"{few} alone" if few else f"with no number of labels, up to {common[-1]:,}"
-    return f"{few}, and from {number:,} on" if few else f"from {number:,} labels on"
+        words = f"with any number of labels, from {number:,} on"
+    elif number is None:
+        words = f"{few} alone" if few else f"with no number of labels, up to {common[-1]:,}"
+    else:
+        words = f"{few}, and from {number:,} on" if few else f"from {number:,} labels on"
+    sure = [each for each in ahead if _beyond_chance(one, other, each)]
+    how = "each of them" if sure == ahead else _listed(sure) or "none of them"
+    return f"{words} (beyond chance with {how})" if ahead else words
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = (f"{each:,}" for each in numbers or [0])
+    return (f"{', '.join(first)} and {last}" if first else last) if numbers else ""
+
+
+def _beyond_chance(one: Curve, other: Curve, number: int) -> bool:
+    """Whether 0 is below the 95 % interval (Student's t) of how much more accurate `other` is, draw by draw."""
+    differences = _differences(one, other, number)
+    spread = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences) if len(differences) > 1 else np.inf
+    return bool(np.mean(differences) > spread)
+
+
+def _differences(one: Curve, other: Curve, number: int) -> list[float]:
+    """By how much `other` is more accurate with so many labels, of each draw that both have."""
+    first, second = (each.within([number]).accuracy[0] for each in (one, other))
+    return [after - before for before, after in zip(first, second, strict=False)]
 
 
 def with_interval(values: Sequence[float], form: str = ".1f", scale: float = 100) -> str:
@@ -276,9 +300,7 @@ def with_interval(values: Sequence[float], form: str = ".1f", scale: float = 100
 
 def gain(one: Curve, other: Curve, number: int) -> str:
     """By how many points of accuracy `other` is better than `one` with so many labels: draw by draw, in words."""
-    first, second = (each.within([number]).accuracy[0] for each in (one, other))
-    differences = [after - before for before, after in zip(first, second, strict=False)]
-    return with_interval(differences).replace("-", "−") + " points"
+    return with_interval(_differences(one, other, number)).replace("-", "−") + " points"
 
 
 def honesty(title: str, found: Sequence[Mapping[str, np.ndarray]], when: str) -> tuple[str, ...]:

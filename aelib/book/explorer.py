@@ -19,7 +19,6 @@ from aelib.data import CLASSES
 from aelib.experiments import Trained
 from aelib.figures import COLOURS
 from aelib.models import SymmetricAutoencoder, kernels
-from aelib.profiles import find_profile
 from aelib.runs import Run
 
 DIRECTIONS = 8
@@ -51,8 +50,7 @@ def write(folder: Path, *, profile: str) -> list[Run]:
         scripts[name]["run"] = f"{run.path.parent.name}/{run.path.name}"
     garments = {"classes": CLASSES, "colours": COLOURS, "labels": labels[chosen].tolist()}
     scripts["garments"] = garments | {"images": packed(images[chosen])}
-    betas = find_profile(profile).betas
-    along = [experiments.obtain("variational", beta=beta, profile=profile, maps=False) for beta in betas]
+    along = [*experiments.ladder(profile=profile, maps=False).values()]
     scripts["ladder"] = {"steps": [step(run) for run in along]}
     for name, content in scripts.items():
         text = json.dumps(content, separators=(",", ":"))

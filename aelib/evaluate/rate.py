@@ -70,7 +70,7 @@ def _posteriors(model: VariationalAutoencoder, images: np.ndarray) -> tuple[np.n
     return means, log_variances
 
 
-def said(found: Sequence[Numbers], pixels: int = 784) -> dict[str, list[float]]:
+def said(found: Sequence[Numbers]) -> dict[str, list[float]]:
     """What `rate` found of several seeds of a variational autoencoder, by name, each of all seeds.
 
     `nats` and `bits` of an image; `units` that are active, and `units_by_variance`; `error` and `drawn_error`, and
@@ -86,7 +86,7 @@ def said(found: Sequence[Numbers], pixels: int = 784) -> dict[str, list[float]]:
             "units": int((each["kl"] > ACTIVE_KL).sum()),
             "units_by_variance": int((each["variance"] > ACTIVE_VARIANCE).sum()),
             "psnr": -10 * np.log10(float(each["error"])),
-            "loss": float(each["drawn_error"]) + beta * nats / pixels,
+            "loss": metrics.exchange(float(each["drawn_error"]), nats, beta),
             "kl_least": max(0.0, float(each["kl_least"])),
         }
         kept = ("error", "drawn_error", "beta", "mmd", "kl_most")

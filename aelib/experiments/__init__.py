@@ -11,6 +11,7 @@ from aelib.experiments.kinds import (
 from aelib.experiments.making import (
     check,
     find,
+    ladder,
     obtain,
     source_asked,
     train_again,
@@ -49,6 +50,7 @@ __all__ = [
     "evaluate",
     "find",
     "find_experiment",
+    "ladder",
     "load_model",
     "measure",
     "measure_again",

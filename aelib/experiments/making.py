@@ -116,6 +116,11 @@ def find(name: str, *, folder: str | Path | None = None, summary: bool = False, 
     return TrainedRun(**vars(runs.load(asked.path))) if asked and runs.is_there(asked.path) else None
 
 
+def ladder(*, profile: str = "report", **which) -> dict[float, TrainedRun]:
+    """Variational autoencoders along the β of `profile`, rising; `which` are options of `obtain`."""
+    return {beta: obtain("variational", beta=beta, profile=profile, **which) for beta in find_profile(profile).betas}
+
+
 def check(
     name: str,
     *,
