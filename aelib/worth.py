@@ -9,7 +9,8 @@ The rule of the comparison at few labels, written before there were numbers:
 - All networks stop by one rule (`STOPPING`), in batches of at most n, with twenty batches to an epoch at least.
 - Each has one learning rate for all n: of `Plan.rates` the one with the lowest validation loss at `Plan.rate_labels`,
   of a draw, `RATE_DRAW`, that is not looked at otherwise (`rate`).
-- Encoders are those of seed 0, whatever the draw.
+- Encoders are those of seed 0, whatever the draw. With `Plan.rate_labels` labels, heads on the plain encoders of other
+  seeds, on the same draws, show what another encoder changes (`train_on_other_encoders`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scipy import stats
 
 from aelib import calibration, evaluate, experiments, runs, sweeps, tables
 from aelib.errors import known
+from aelib.profiles import find_profile
 from aelib.runs import Run
 
 RATE_DRAW = 5
@@ -161,6 +163,20 @@ def train_few_labels(method: str, profile: str = "report", **options: Any) -> li
     if plan.all_labels in plan.labels:
         rows += _sweep(chosen, profile, labels=[plan.all_labels], seeds=plan.most_draws, **options)
     return rows
+
+
+def train_on_other_encoders(profile: str = "report", **options: Any) -> list[sweeps.Row]:
+    """Heads with `Plan.rate_labels` labels of each draw, on the plain encoder of each seed of the profile.
+
+    Args:
+        options: as of `sweeps.sweep`, such as `workers`.
+
+    Raises:
+        AelibError: as `sweep`.
+    """
+    method, plan, seeds = "transfer convolutional", PLANS[profile], find_profile(profile).seeds
+    options |= {"labels": plan.rate_labels, "seeds": plan.draws, "learning_rate": rate(method, profile, **options)}
+    return _sweep(METHODS[method], profile, **options | {"source.seed": [*seeds]})
 
 
 def train_without(experiment: str, profile: str = "report", **options: Any) -> list[sweeps.Row]:

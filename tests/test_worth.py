@@ -247,6 +247,16 @@ def test_an_ensemble_is_the_mean_of_probabilities():
     assert worth.ensemble([one]) == pytest.approx(one)
 
 
+def test_heads_on_encoders_of_other_seeds(all_tiny, tiny_results, monkeypatch):
+    monkeypatch.setenv("AELIB_RESULTS", str(tiny_results))
+    monkeypatch.setitem(worth.PLANS, "smoke", replace(worth.PLANS["smoke"], draws=(0, 1)))
+    rows = worth.train_on_other_encoders("smoke")
+    assert [(row.parameters["source.seed"], row.seed) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert len({row.metrics["test_loss"] for row in rows}) == 4
+    compared = worth.train_few_labels("transfer convolutional", "smoke")
+    assert rows[0].path in [row.path for row in compared], "the encoder of the comparison is among them"
+
+
 def test_all_of_the_comparison_is_one_table(all_tiny, monkeypatch):
     monkeypatch.setitem(worth.PLANS, "smoke", replace(worth.PLANS["smoke"], labels=(10, 30)))
     found, of = worth.few_labels("smoke")
