@@ -17,6 +17,7 @@ from aelib.errors import AelibError
 from aelib.evaluate import evaluate
 from aelib.provenance import precision_of
 from aelib.runs import Run
+from aelib.statements import OTHER_BETAS
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "AE": ("convolutional", {}),
@@ -45,33 +46,37 @@ class Seeds:
     seeds: Sequence[int]
     profile: str = "report"
     folder: Path | None = None
-    _runs: dict[str, list[Run]] = field(default_factory=dict)
+    _runs: dict[tuple[Any, ...], list[Run]] = field(default_factory=dict)
 
-    def runs(self, kind: str) -> list[Run]:
-        """A run for each seed of one of `KINDS`; those of the CNNs but the first are summaries, with their answers."""
-        if kind not in self._runs:
+    def runs(self, kind: str, **changed: Any) -> list[Run]:
+        """A run for each seed of one of `KINDS`, with parameters `changed`.
+
+        Those of the CNNs but the first are summaries, with their answers.
+        """
+        key = (kind, *changed.items())
+        if key not in self._runs:
             name, parameters = KINDS[kind]
-            self._runs[kind] = [
+            self._runs[key] = [
                 experiments.obtain(
                     name,
                     seed=seed,
                     profile=self.profile,
                     folder=self.folder,
                     summary=name.startswith("cnn") and seed > 0,
-                    maps=seed == 0,
-                    **parameters,
+                    maps=seed == 0 and not changed,
+                    **parameters | changed,
                 )
                 for seed in self.seeds
             ]
-        return self._runs[kind]
+        return self._runs[key]
 
     def metric(self, kind: str, name: str) -> np.ndarray:
         """A metric of the runs, (n,)."""
         return np.array([run.metrics[name] for run in self.runs(kind)])
 
-    def found(self, kind: str, metric: str, name: str) -> np.ndarray:
+    def found(self, kind: str, metric: str, name: str, **changed: Any) -> np.ndarray:
         """What an evaluation found, (n,) or (n, N)."""
-        return np.stack([evaluate(run, metric)[name] for run in self.runs(kind)]).astype(np.float64)
+        return np.stack([evaluate(run, metric)[name] for run in self.runs(kind, **changed)]).astype(np.float64)
 
     def history(self, kind: str, of: Callable[[np.ndarray], float]) -> np.ndarray:
         """Something of the validation losses of each run, (n,)."""
@@ -154,6 +159,10 @@ def _classes(seeds: Seeds, kind: str, name: str) -> np.ndarray:
     return seeds.found(kind, "classes", name)
 
 
+def _from_prior(seeds: Seeds, **changed: float) -> np.ndarray:
+    return seeds.found("VAE", "samples", "prior_frechet", **changed)
+
+
 def _drawn(seeds: Seeds, kind: str, name: str) -> np.ndarray:
     found = seeds.found(kind, "drawings", name)
     return found if found.ndim == 1 else found.mean(1)  # random codes of two models are no pairs
@@ -217,6 +226,7 @@ EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
         _error(s, "VAE") - _error(s, "AE"),
         _log_difference(s.found("AE", "regularity", "kl"), s.found("VAE", "regularity", "kl")),
     ],
+    "beta": lambda s: [_log_difference(_from_prior(s, beta=beta), _from_prior(s)) for beta in OTHER_BETAS],
     "independent": lambda s: [s.found("AE", "independence", "difference")],
 }
 """By the name of a statement: for each of its rules, in their order, (n,) or (n, N)."""
