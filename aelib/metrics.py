@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 from scipy.stats import binomtest, chi2_contingency, spearmanr, ttest_rel
+from scipy.stats import f as f_distribution
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -268,6 +269,21 @@ def exchange(distortion: float, rate: float, beta: float, pixels: int = 784) -> 
     .. math:: \ell = D + \frac{\beta}{784} R
     """
     return distortion + beta * rate / pixels
+
+
+def rows_differ(table: np.ndarray) -> float:
+    """The p-value of "the rows of `table`, (A, B), have one mean": analysis of variance, both ways, without repeats.
+
+    >>> round(rows_differ(np.array([[1.0, 2.0, 3.1], [1.1, 2.0, 3.0]])), 2)
+    1.0
+    """
+    rows, columns = (each - table.mean() for each in (table.mean(1, keepdims=True), table.mean(0, keepdims=True)))
+    rest = ((table - table.mean() - rows - columns) ** 2).sum()
+    freedom = table.shape[0] - 1, (table.shape[0] - 1) * (table.shape[1] - 1)
+    if not all(freedom) or rest == 0:
+        return float("nan")
+    between = table.shape[1] * (rows**2).sum()
+    return float(f_distribution.sf(between / freedom[0] / (rest / freedom[1]), *freedom))
 
 
 @dataclass(frozen=True)

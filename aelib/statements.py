@@ -239,7 +239,7 @@ STATEMENTS = (
         },
     ),
     Statement(
-        "beta", "Of β between 1 and 10, 2 is a good choice", "Section 2.4", "fig-r12",
+        "beta", "Of β between 1 and 10, 2 is a good choice", "Section 2.4", "fig-x-along",
         {
             f"log(β = {other}) − log(β = 2): Fréchet distance of draws from the prior in the CNN's features": Above()
             for other in OTHER_BETAS

@@ -9,8 +9,10 @@ The rule of the comparison at few labels, written before there were numbers:
 - All networks stop by one rule (`STOPPING`), in batches of at most n, with twenty batches to an epoch at least.
 - Each has one learning rate for all n: of `Plan.rates` the one with the lowest validation loss at `Plan.rate_labels`,
   of a draw, `RATE_DRAW`, that is not looked at otherwise (`rate`).
-- Encoders are those of seed 0, whatever the draw. With `Plan.rate_labels` labels, heads on the plain encoders of other
-  seeds, on the same draws, show what another encoder changes (`train_on_other_encoders`).
+- Encoders are those of seed 0, whatever the draw.
+
+Added afterwards: with `Plan.rate_labels` labels, heads on the plain encoders of other seeds, on the same draws, show
+what another encoder changes (`train_on_other_encoders`); and whether a difference is beyond chance (`crossing`).
 """
 
 from __future__ import annotations
@@ -286,21 +288,29 @@ def crossing(one: Curve, other: Curve) -> str:
         words = f"{few} alone" if few else f"with no number of labels, up to {common[-1]:,}"
     else:
         words = f"{few}, and from {number:,} on" if few else f"from {number:,} labels on"
-    sure = [each for each in ahead if _beyond_chance(one, other, each)]
-    how = "each of them" if sure == ahead else _listed(sure) or "none of them"
-    return f"{words} (beyond chance with {how})" if ahead else words
+    return f"{words} ({_chance(one, other, ahead)})"
+
+
+def _chance(one: Curve, other: Curve, ahead: Sequence[int]) -> str:
+    """In words, with how many labels 0 is outside of the 95 % interval (Student's t) of the draws' differences."""
+    sure: dict[float, list[int]] = {1.0: [], -1.0: []}
+    single = []
+    for number in (each for each in one.labels if each in other.labels):
+        differences = _differences(one, other, number)
+        if len(differences) < 2:
+            single.append(number)
+        elif abs(mean := np.mean(differences)) > stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences):
+            sure[np.sign(mean)].append(number)
+    how = "each of them" if sure[1.0] == ahead else _listed(sure[1.0]) or "none of them"
+    parts = [f"beyond chance with {how}"] if ahead else []
+    parts += [f"behind, beyond chance, with {_listed(sure[-1.0])}"] if sure[-1.0] else []
+    parts += [f"of {_listed(single)} there is one pair"] if single else []
+    return "; ".join(parts) or "nowhere beyond chance"
 
 
 def _listed(numbers: Sequence[int]) -> str:
     *first, last = (f"{each:,}" for each in numbers or [0])
     return (f"{', '.join(first)} and {last}" if first else last) if numbers else ""
-
-
-def _beyond_chance(one: Curve, other: Curve, number: int) -> bool:
-    """Whether 0 is below the 95 % interval (Student's t) of how much more accurate `other` is, draw by draw."""
-    differences = _differences(one, other, number)
-    spread = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences) if len(differences) > 1 else np.inf
-    return bool(np.mean(differences) > spread)
 
 
 def _differences(one: Curve, other: Curve, number: int) -> list[float]:

@@ -60,3 +60,13 @@ def test_near_classes_that_are_confused_correlate(seeds, monkeypatch):
     upper = np.triu_indices(10, 1)
     assert spearmanr(distances[upper], -distances[upper]).statistic == pytest.approx(-1)
     assert evidence._nearness(seeds, "codes") == pytest.approx([-1, 0])
+
+
+def test_a_beta_that_draws_worse_speaks_for_the_reports():
+    class Fixed:
+        def found(self, kind, metric, name, beta=2.0):
+            assert (kind, metric, name) == ("VAE", "samples", "prior_frechet")
+            return np.array([10.0, 12.0]) * abs(beta - 2) + 5
+
+    assert all((each > 0).all() for each in EVIDENCE["beta"](Fixed()))
+    assert [round(float(np.exp(each[0]))) for each in EVIDENCE["beta"](Fixed())] == [3, 5, 11, 17]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from aelib import metrics
 
@@ -199,3 +200,13 @@ def test_linear_theory_is_the_optimum_of_the_loss(beta):
     for _ in range(200):
         assert loss(RNG.normal(size=4), RNG.uniform(0.05, 1.2, 4))[0] >= best[0] - 1e-9
     assert metrics.linear_theory(values, beta, units=1).units == min(1, theory.units)
+
+
+def test_of_two_rows_the_analysis_of_variance_is_the_paired_test():
+    table = np.random.default_rng(0).normal(size=(2, 7))
+    assert metrics.rows_differ(table) == pytest.approx(stats.ttest_rel(*table).pvalue)
+    alike, apart = (np.random.default_rng(1).normal(size=(5, 5)) + shift * np.arange(5)[:, None] for shift in (0, 3))
+    assert metrics.rows_differ(alike) > 0.05
+    assert metrics.rows_differ(apart) < 1e-6
+    assert metrics.rows_differ(apart + 10 * np.arange(5)) == pytest.approx(metrics.rows_differ(apart)), "of columns"
+    assert np.isnan(metrics.rows_differ(np.ones((1, 3))))

@@ -53,7 +53,7 @@ def test_an_executed_chapter_reads_as_in_the_book(name, tiny_kernel, tmp_path, m
     chapter = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
     again = {"tags": ["again"]}
     sources = [cell.source for cell in chapter.cells[::-1] if "outputs" in cell]
-    chapter.cells += [new_code_cell(f"{source}\nNone", metadata=again) for source in sources]  # nothing is drawn twice
+    chapter.cells += [new_code_cell(f"{source}\nNone", metadata=again) for source in sources]  # run, not shown
     source = tmp_path / "project/book" / f"{name}.ipynb"
     source.parent.mkdir(parents=True)
     nbformat.write(chapter, source)

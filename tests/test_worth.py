@@ -208,10 +208,14 @@ def test_who_is_ahead_from_how_many_labels_on():
     slow, quick = curve(0.5, 0.7, 0.9), curve(0.6, 0.72, 0.8)
     assert worth.ahead_from(quick, slow) == 1000
     assert worth.ahead_from(slow, quick) is None, "in the end it is behind"
-    assert worth.crossing(quick, slow) == "from 1,000 labels on (beyond chance with each of them)"
+    assert worth.crossing(quick, slow) == (
+        "from 1,000 labels on (beyond chance with each of them; behind, beyond chance, with 10 and 100)"
+    )
     assert worth.crossing(quick, curve(0.7, 0.8, 0.9)).startswith("with any number of labels, from 10 on")
     assert worth.crossing(slow, quick).startswith("with 10 and 100 labels alone")
-    assert worth.crossing(slow, curve(0.4, 0.4, 0.4)) == "with no number of labels, up to 1,000"
+    assert worth.crossing(slow, curve(0.4, 0.4, 0.4)) == (
+        "with no number of labels, up to 1,000 (behind, beyond chance, with 10, 100 and 1,000)"
+    )
     assert worth.crossing(quick, curve(0.7, 0.7, 0.9)).startswith("with 10 labels, and from 1,000 on")
     assert worth.crossing(slow, curve(0.6, 0.1, labels=(10, 5000))).startswith("with any number of labels, from 10 on")
     assert worth.ahead_from(quick, curve(0.7, 0.7, 0.9)) == 1000, "ahead, behind, ahead: from the last time on"
@@ -230,8 +234,11 @@ def test_whether_that_may_be_chance_is_said_draw_by_draw():
     assert worth.crossing(one, worth.Curve("b", [10, 30, 1000], [better, noisy, better], [])) == (
         "with any number of labels, from 10 on (beyond chance with 10 and 1,000)"
     )
+    assert worth.crossing(one, worth.Curve("b", [10, 30, 1000], [[0.3, 0.7, 0.5], [0.4, 0.7, 0.6], noisy], [])) == (
+        "from 1,000 labels on (beyond chance with none of them)"
+    )
     assert worth.crossing(one, worth.Curve("b", [10, 30, 1000], [draws, noisy, [0.8]], [])) == (
-        "from 30 labels on (beyond chance with none of them)"
+        "from 30 labels on (beyond chance with none of them; of 1,000 there is one pair)"
     )
 
 
