@@ -167,17 +167,10 @@ def train_few_labels(method: str, profile: str = "report", **options: Any) -> li
     return rows
 
 
-def train_on_other_encoders(profile: str = "report", **options: Any) -> list[sweeps.Row]:
-    """Heads with `Plan.rate_labels` labels of each draw, on the plain encoder of each seed of the profile.
-
-    Args:
-        options: as of `sweeps.sweep`, such as `workers`.
-
-    Raises:
-        AelibError: as `sweep`.
-    """
+def train_on_other_encoders(profile: str = "report") -> list[sweeps.Row]:
+    """Heads with `Plan.rate_labels` labels of each draw, on the plain encoder of each seed; made if missing."""
     method, plan, seeds = "transfer convolutional", PLANS[profile], find_profile(profile).seeds
-    options |= {"labels": plan.rate_labels, "seeds": plan.draws, "learning_rate": rate(method, profile, **options)}
+    options = {"labels": plan.rate_labels, "seeds": plan.draws, "learning_rate": rate(method, profile)}
     return _sweep(METHODS[method], profile, **options | {"source.seed": [*seeds]})
 
 
