@@ -263,12 +263,12 @@ def kl_of_mixture(draws: np.ndarray, means: np.ndarray, log_variances: np.ndarra
     return total / len(draws)
 
 
-def exchange(distortion: float, rate: float, beta: float, pixels: int = 784) -> float:
+def exchange(distortion: float, rate: float, beta: float) -> float:
     r"""What a code costs: the loss of a variational autoencoder, of an error a pixel and a rate in nats.
 
     .. math:: \ell = D + \frac{\beta}{784} R
     """
-    return distortion + beta * rate / pixels
+    return distortion + beta * rate / 784
 
 
 def rows_differ(table: np.ndarray) -> float:

@@ -66,8 +66,12 @@ def interval(values: Sequence[float], form: str) -> str:
     """The mean of `values`, one a seed, and half the width of its 95 % interval (Student's t): `20.3 ± 0.4`."""
     if len(values) == 1:
         return f"{values[0]:{form}}"
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return plus_minus(float(np.mean(values)), half, form)
+    return plus_minus(float(np.mean(values)), half_width(values), form)
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half the width of the 95 % interval (Student's t) of the mean of two `values` or more."""
+    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
 def among(values: Sequence[float], form: str) -> str:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from aelib import calibration, evaluate, experiments, runs, sweeps, tables
 from aelib.errors import known
@@ -286,24 +285,20 @@ def crossing(one: Curve, other: Curve) -> str:
 
 def _chance(one: Curve, other: Curve, ahead: Sequence[int]) -> str:
     """In words, with how many labels 0 is outside of the 95 % interval (Student's t) of the draws' differences."""
-    sure: dict[float, list[int]] = {1.0: [], -1.0: []}
-    single = []
-    for number in (each for each in one.labels if each in other.labels):
-        differences = _differences(one, other, number)
-        if len(differences) < 2:
-            single.append(number)
-        elif abs(mean := np.mean(differences)) > stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences):
-            sure[np.sign(mean)].append(number)
-    how = "each of them" if sure[1.0] == ahead else _listed(sure[1.0]) or "none of them"
+    differences = {number: _differences(one, other, number) for number in one.labels if number in other.labels}
+    single = [number for number, each in differences.items() if len(each) < 2]
+    means = {number: (np.mean(each), tables.half_width(each)) for number, each in differences.items() if len(each) > 1}
+    won, lost = ([each for each, (mean, half) in means.items() if sign * mean > half] for sign in (1, -1))
+    how = "each of them" if won == ahead else _listed(won) or "none of them"
     parts = [f"beyond chance with {how}"] if ahead else []
-    parts += [f"behind, beyond chance, with {_listed(sure[-1.0])}"] if sure[-1.0] else []
+    parts += [f"behind, beyond chance, with {_listed(lost)}"] if lost else []
     parts += [f"of {_listed(single)} there is one pair"] if single else []
     return "; ".join(parts) or "nowhere beyond chance"
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    *first, last = (f"{each:,}" for each in numbers or [0])
-    return (f"{', '.join(first)} and {last}" if first else last) if numbers else ""
+    words = [f"{each:,}" for each in numbers]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _differences(one: Curve, other: Curve, number: int) -> list[float]:

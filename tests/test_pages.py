@@ -42,16 +42,16 @@ def test_every_page_is_whole_and_open_to_everyone(size, chromium, html):
         page.goto(path.as_uri(), wait_until="load")
         page.wait_for_function(TYPESET)
         page.evaluate(UNFOLD)
-        if scrolled := page.evaluate(SCROLLED):
-            faults.append(f"scrolls sideways by {scrolled} pixels")
-        faults += [f"empty picture: {source}" for source in page.evaluate(EMPTY)]
         page.evaluate(AXE)
-        violations = page.evaluate(VIOLATIONS)
-        page.emulate_media(color_scheme="dark")
-        page.locator("html[data-theme=dark]").wait_for(state="attached")
-        for violation in violations + page.evaluate(CONTRAST):  # all that colours decide
-            where = ", ".join(" ".join(map(str, node["target"])) for node in violation["nodes"][:3])
-            faults.append(f"{violation['id']} ({len(violation['nodes'])} times): {where}")
+        for scheme, violations in (("light", VIOLATIONS), ("dark", CONTRAST)):  # of the dark what colours decide
+            page.emulate_media(color_scheme=scheme)
+            page.locator(f"html[data-theme={scheme}]").wait_for(state="attached")
+            if scrolled := page.evaluate(SCROLLED):
+                faults.append(f"scrolls sideways by {scrolled} pixels")
+            faults += [f"empty picture: {source}" for source in page.evaluate(EMPTY)]
+            for violation in page.evaluate(violations):
+                where = ", ".join(" ".join(map(str, node["target"])) for node in violation["nodes"][:3])
+                faults.append(f"{violation['id']} ({len(violation['nodes'])} times): {where}")
         faults[before:] = [f"{path.name}: {fault}" for fault in faults[before:]]
     context.close()
     assert not faults, "\n".join(faults)

@@ -211,13 +211,21 @@ def test_who_is_ahead_from_how_many_labels_on():
     assert worth.crossing(quick, slow) == (
         "from 1,000 labels on (beyond chance with each of them; behind, beyond chance, with 10 and 100)"
     )
-    assert worth.crossing(quick, curve(0.7, 0.8, 0.9)).startswith("with any number of labels, from 10 on")
-    assert worth.crossing(slow, quick).startswith("with 10 and 100 labels alone")
+    assert worth.crossing(quick, curve(0.7, 0.8, 0.9)) == (
+        "with any number of labels, from 10 on (beyond chance with each of them)"
+    )
+    assert worth.crossing(slow, quick) == (
+        "with 10 and 100 labels alone (beyond chance with each of them; behind, beyond chance, with 1,000)"
+    )
     assert worth.crossing(slow, curve(0.4, 0.4, 0.4)) == (
         "with no number of labels, up to 1,000 (behind, beyond chance, with 10, 100 and 1,000)"
     )
-    assert worth.crossing(quick, curve(0.7, 0.7, 0.9)).startswith("with 10 labels, and from 1,000 on")
-    assert worth.crossing(slow, curve(0.6, 0.1, labels=(10, 5000))).startswith("with any number of labels, from 10 on")
+    assert worth.crossing(quick, curve(0.7, 0.7, 0.9)) == (
+        "with 10 labels, and from 1,000 on (beyond chance with each of them; behind, beyond chance, with 100)"
+    )
+    assert worth.crossing(slow, curve(0.6, 0.1, labels=(10, 5000))) == (
+        "with any number of labels, from 10 on (beyond chance with each of them)"
+    )
     assert worth.ahead_from(quick, curve(0.7, 0.7, 0.9)) == 1000, "ahead, behind, ahead: from the last time on"
     losses = worth.Curve("b", [10, 100], [[0.5], [0.5]], [[2.0], [1.0]])
     assert worth.ahead_from(losses, worth.Curve("c", [10, 100], [[0], [0]], [[3.0], [0.5]]), "cross_entropy") == 100
