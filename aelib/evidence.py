@@ -63,6 +63,7 @@ class Seeds:
                     profile=self.profile,
                     folder=self.folder,
                     summary=name.startswith("cnn") and seed > 0,
+                    weights=False,
                     maps=seed == 0 and not changed,
                     **parameters | changed,
                 )

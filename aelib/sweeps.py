@@ -66,7 +66,7 @@ def sweep(
     """
     at_least_one("workers", workers)
     check(name, seeds=seeds, **options)
-    fixed, asked = _grid(seeds, {"maps": False} | options)
+    fixed, asked = _grid(seeds, {"maps": False, "weights": False} | options)
     if fixed.get("dataset"):
         profile = find_profile(fixed.get("profile", "report"), fixed["dataset"])
         fixed["dataset"] = str(profile.dataset)  # absolute: a worker may stand elsewhere
@@ -146,7 +146,8 @@ def check(name: str, *, seeds: Sequence[int] = (0,), **options) -> None:
     fixed, asked = _grid(seeds, options)
     if not asked:
         raise AelibError(f"no run of {name} is asked for: give a seed, and a value of each parameter")
-    fixed.pop("summary", None)
+    for extent in ("summary", "weights"):
+        fixed.pop(extent, None)
     known("precision", fixed.get("precision") or PRECISIONS[0], PRECISIONS)
     for parameters, seed in asked:
         experiments.check(name, seed=seed, **_nested({**_but_extent(fixed), **parameters}))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from aelib import data, determinism, experiments, lightning, runs, study, training, verify
+from aelib import data, determinism, experiments, index, lightning, runs, study, sweeps, training, verify
 from aelib.errors import AelibError
 from aelib.experiments import making
 from aelib.hyperparameters import TrainingConfig
@@ -198,6 +198,28 @@ def test_maps_are_left_out_where_they_are_not_asked_for(tmp_path, two_threads):
     assert experiments.open_run(run).codes.shape == (500, 30)
     again = experiments.obtain("convolutional", profile="smoke", max_epochs=1, folder=tmp_path)
     assert again.path == run.path
+
+
+def test_where_weights_were_left_out_a_training_that_has_them_stands_beside(tmp_path, all_tiny, capsys):
+    asked = {"profile": "smoke", "beta": 4.0, "max_epochs": 1, "folder": tmp_path}
+    kept = experiments.obtain("variational", **asked)
+    runs.leave_out_weights(kept.path)
+    before = {path.name: path.read_bytes() for path in kept.path.iterdir() if path.is_file()}
+    assert experiments.find("variational", **asked) is None
+    capsys.readouterr()
+    assert experiments.obtain("variational", **asked, weights=False).path == kept.path
+    assert experiments.obtain("variational", **asked, summary=True).path == kept.path
+    assert sweeps.sweep("variational", **asked)[0].path == kept.path
+    assert capsys.readouterr().err == "", "nothing was trained"
+    whole = experiments.obtain("variational", **asked)
+    assert whole.path != kept.path
+    assert len(experiments.open_run(whole).codes) == whole.config["data"]["test"]
+    assert {path.name: path.read_bytes() for path in kept.path.iterdir() if path.is_file()} == before
+    assert experiments.find("variational", **asked).path == whole.path
+    capsys.readouterr()
+    assert experiments.obtain("variational", **asked).path == whole.path
+    assert "training" not in capsys.readouterr().err
+    assert [run.path for run in index.seeds_of(whole)] == [whole.path]
 
 
 def test_a_summary_of_a_classifier_has_its_answers(tmp_path, all_tiny):

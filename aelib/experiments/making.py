@@ -41,6 +41,7 @@ def obtain(
     folder: str | Path | None = None,
     again: bool = False,
     summary: bool = False,
+    weights: bool = True,
     maps: bool = True,
     precision: str | None = None,
     **parameters,
@@ -62,6 +63,8 @@ def obtain(
         again: train even if the run is there.
         summary: be content with the history and the metrics, and keep no more if they have to be made: for
             comparisons of many trainings.
+        weights: whether they are needed: a run whose weights were left out is trained again then, beside what is
+            kept of it.
         maps: if it has to be made, keep the codes of an autoencoder and their map by t-SNE, which takes a minute, too.
         precision: if it has to be made, of its steps, see `engines.Engine`; the quickest here by default.
         parameters: fields of the experiment's model or training configuration, such as `latent_dim=16`, or of
@@ -80,9 +83,9 @@ def obtain(
         return study.obtain(plan)
 
     def need(of: str, **options: Any) -> Run:
-        return obtain(of, **{"precision": precision, "maps": maps} | options)
+        return obtain(of, weights=False, **{"precision": precision, "maps": maps} | options)
 
-    asked = _asked(name, search, need, folder=runs.folder_of(folder), summary=summary, **which)
+    asked = _asked(name, search, need, folder=runs.folder_of(folder), summary=summary, weights=weights, **which)
     assert asked is not None
 
     def make(workspace: Path) -> Contents:
@@ -96,11 +99,13 @@ def obtain(
     return TrainedRun(**vars(run))
 
 
-def find(name: str, *, folder: str | Path | None = None, summary: bool = False, **which) -> TrainedRun | None:
+def find(
+    name: str, *, folder: str | Path | None = None, summary: bool = False, weights: bool = True, **which
+) -> TrainedRun | None:
     """The run that `obtain` would give, if it is there; None if anything would have to be trained.
 
     Args:
-        folder, summary, which: as of `obtain`, without those on how a run is made.
+        folder, summary, weights, which: as of `obtain`, without those on how a run is made.
 
     Raises:
         AelibError: as `obtain`.
@@ -112,13 +117,17 @@ def find(name: str, *, folder: str | Path | None = None, summary: bool = False, 
 
         return study.load(plan) if runs.is_there(plan.path) else None
 
-    asked = _asked(name, search, find, folder=runs.folder_of(folder), summary=summary, **which)
+    def need(of: str, **options: Any) -> Run | None:
+        return find(of, weights=False, **options)
+
+    asked = _asked(name, search, need, folder=runs.folder_of(folder), summary=summary, weights=weights, **which)
     return TrainedRun(**vars(runs.load(asked.path))) if asked and runs.is_there(asked.path) else None
 
 
 def ladder(*, profile: str = "report", **which) -> dict[float, TrainedRun]:
-    """Variational autoencoders along the β of `profile`, rising; `which` are options of `obtain`."""
-    return {beta: obtain("variational", beta=beta, profile=profile, **which) for beta in find_profile(profile).betas}
+    """Variational autoencoders along the β of `profile`, rising, some without weights; `which`: as of `obtain`."""
+    betas = find_profile(profile).betas
+    return {beta: obtain("variational", beta=beta, profile=profile, **which | {"weights": False}) for beta in betas}
 
 
 def check(
@@ -155,7 +164,8 @@ def source_asked(name: str, source: Source) -> tuple[str | None, dict[str, Any]]
         raise AelibError(
             f"source must be the name of an experiment, or a mapping with parameters of it, not {source!r}"
         )
-    for option in ("name", "profile", "dataset", "config", "folder", "summary", "again", "maps", "precision"):
+    not_theirs = ("name", "profile", "dataset", "config", "folder", "summary", "weights", "again", "maps", "precision")
+    for option in not_theirs:
         if option in theirs:  # it has those of the run that stands on it
             raise AelibError(f"source takes an experiment and parameters of it, and not {option!r}")
     default = EXPERIMENTS[name].source
@@ -191,6 +201,7 @@ def _asked(
     *,
     folder: Path,
     summary: bool,
+    weights: bool,
     profile: str = "report",
     dataset: str | Path | None = None,
     seed: int = 0,
@@ -226,8 +237,13 @@ def _asked(
     if run:
         config_of[experiment.source_key] = runs.digest_of_weights(run.path)
     path = runs.run_path(folder / profile, name, config_of)
-    if summary and not runs.is_there(path):
-        config_of |= {"summary": True}
+    there, variant = runs.is_there(path), dict[str, Any]()
+    if summary and not there:
+        variant = {"summary": True}
+    elif weights and not summary and there and runs.has_left_out_weights(path):
+        variant = {"weights": True}
+    if variant:
+        config_of |= variant
         path = runs.run_path(folder / profile, name, config_of)
     about = {"profile": profile, "differs": origin.differences(config_of, profile, run)}
     return Asked(experiment, config_of, path, run, about)
