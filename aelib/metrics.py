@@ -84,8 +84,8 @@ def homogeneity(matrix: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Of each class, the probability that two classifiers that answer alike differ so much: (C, C), (C, C) → (C,).
 
     A χ² test of two rows of counts: of the answers that both together give ten times at least, the rarer ones taken
-    together; 1 where both give one answer alone. It takes the rows as independent samples, which on the same images
-    they are not: the true probabilities are larger.
+    together; 1 where both give one answer alone. It takes the rows as independent samples; answers to the same
+    images differ less than such, so the true probabilities are smaller.
     """
     found = []
     for ours, theirs in zip(matrix, other, strict=True):

@@ -112,7 +112,7 @@ STATEMENTS = (
         "smaller", "The transfer classifier is much less complex than the CNN", "Section 3.2", "tab-x-transfer",
         {
             "parameters that are trained, head over CNN": Always(0.5, also=(0.2, 0.9)),
-            "multiplications for an image, head over CNN": Always(0.5, also=(0.2, 0.9)),
+            "multiplications for an answer, head on stored features over CNN": Always(0.5, also=(0.2, 0.9)),
         },
     ),
     Statement(
@@ -121,8 +121,8 @@ STATEMENTS = (
         {"CNN over head: seconds of training, on one machine": Above(10.0, also=(5.0, 13.5))},
     ),
     Statement(
-        "features", "Features that are computed once make the same classifier as the CNN with its frozen encoder",
-        "Section 2.2", "tab-x-transfer",
+        "features", "Features that are computed once make the same classifier as a CNN with the frozen encoder",
+        "Section 2.2", "tab-x-rules",
         {
             "head on stored features, and behind its encoder: largest difference of a logit": Always(1e-4),
             "the same: share of test images classified differently": Always(0.0),
@@ -153,7 +153,7 @@ STATEMENTS = (
             "DAE − AE: share of random codes of whose class the CNN is more than 90 % sure": Alike(
                 0.1, also=(0.05, 0.2)
             ),
-            "log(DAE) − log(AE): Fréchet distance in the CNN's features": Alike(0.25, also=(0.1, 0.5)),
+            "log(DAE) − log(AE): Fréchet distance in the features of the CNN with transforms": Alike(0.25, also=(0.1, 0.5)),
         },
         judges=True,
     ),
@@ -218,7 +218,7 @@ STATEMENTS = (
         {
             "VAE − AE: share of random codes of whose class the CNN is more than 90 % sure": Above(),
             "AE − VAE: entropy of the CNN's answer to random codes": Above(),
-            "log(AE) − log(VAE): Fréchet distance in the CNN's features": Above(),
+            "log(AE) − log(VAE): Fréchet distance in the features of the CNN with transforms": Above(),
         },
         judges=True,
     ),
@@ -241,14 +241,14 @@ STATEMENTS = (
     Statement(
         "beta", "Of β between 1 and 10, 2 is a good choice", "Section 2.4", "fig-x-along",
         {
-            f"log(β = {other}) − log(β = 2): Fréchet distance of draws from the prior in the CNN's features": Above()
+            f"log(β = {other}) − log(β = 2): Fréchet distance of draws from the prior in the features of the CNN with transforms": Above()
             for other in OTHER_BETAS
         },
         seeds=(0, 1, 2),
     ),
     Statement(
         "independent", "Instance normalisation makes a code independent of the other images of its batch",
-        "Section 2.1", "fig-x-architecture",
+        "Section 2.1", "tab-x-rules",
         {"AE: a code alone and in a batch of 256, largest difference over the codes' deviation": Always(1e-4)},
     ),
     # The search. Its rules are about one study, and where they take a sample, about what they say.
