@@ -127,7 +127,7 @@ def do_claims(options: argparse.Namespace) -> None:
     from aelib import sweeps
     from aelib.claims import claims
 
-    found = claims(options.profile, seeds=options.seeds and sweeps.seeds_in(options.seeds))
+    found = claims(options.profile, seeds=None if options.seeds is None else sweeps.seeds_in(options.seeds))
     if options.json:
         print(json.dumps([asdict(claim) for claim in found], indent=2, ensure_ascii=False))
         return
@@ -197,7 +197,7 @@ def do_evaluate(options: argparse.Namespace) -> None:
     import json
     from dataclasses import asdict
 
-    from aelib import evaluate
+    from aelib import evaluate, runs
 
     rows, failed = [], list[str]()
     for row in evaluate.table(*options.metrics, profile=options.profile):
@@ -208,6 +208,8 @@ def do_evaluate(options: argparse.Namespace) -> None:
             print(f"{row.run:<24} {row.metric:<15} {row.fault or ', '.join(said)}", flush=True)
     if options.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
+    if not rows:
+        print(f"aelib: there are no runs in {runs.results_folder() / options.profile}", file=sys.stderr)
     if failed:
         raise AelibError(f"{', '.join(dict.fromkeys(failed))}: see above; the others are evaluated")
 
@@ -224,6 +226,7 @@ def do_chapter(options: argparse.Namespace) -> None:
     from aelib import book, data, runs
     from aelib.profiles import find_profile
 
+    known("chapter", options.name, book.chapters(runs.ROOT))
     given = {name: _value(text) for name, text in options.parameters}
     profile = find_profile(given.get("profile", "report"), given.get("dataset"))
     if profile.dataset:

@@ -61,6 +61,8 @@ def at_least_one(name: str, value: object) -> None:
     """Refuse `value`, which is called `name`, if it is not a whole number of at least 1."""
     if not (is_int(value) and value >= 1):
         raise AelibError(f"{name} must be a whole number of at least 1, not {value!r}")
+    if value >= 2**31:
+        raise AelibError(f"{name} must be below 2³¹, not {value!r}")
 
 
 def a_seed(value: object) -> None:

@@ -14,6 +14,17 @@ def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def mapping(content: bytes) -> dict[str, Any]:
+    """What `to_json` has written of a mapping.
+
+    Raises:
+        ValueError: it is no JSON, or of something else.
+    """
+    if not isinstance(value := json.loads(content), dict):
+        raise ValueError(f"{value!r} is no mapping")
+    return value
+
+
 def to_csv(rows: list[dict[str, float]]) -> str:
     """`rows`, at least one, all with the same keys, as CSV."""
     text = io.StringIO()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aelib import code_version, json_cache, runs
-from aelib.errors import AelibError, known
+from aelib import code_version, formats, json_cache, runs
+from aelib.errors import AelibError, is_number, known, unwritable_explained
 from aelib.provenance import ANOTHER
 from aelib.runs import Run
 
@@ -119,9 +118,22 @@ _About = tuple[dict[str, Any], dict[str, Any], dict[str, float]]
 
 
 def _about(path: Path) -> _About:
-    """Configuration, provenance and metrics of the run or study at `path`; of a study no metrics."""
-    metrics = path / "metrics.json"
-    return *runs.about(path), json.loads(metrics.read_text()) if metrics.exists() else {}
+    """Configuration, provenance and metrics of the run or study at `path`; of a study no metrics.
+
+    Raises:
+        OSError, ValueError: a file cannot be read, or is not what it should be.
+    """
+    config, provenance = runs.about(path)
+    file = path / "metrics.json"
+    metrics = formats.mapping(file.read_bytes()) if file.exists() else {}
+    code = provenance.get("code") or {}
+    parts = (code, *(provenance.get(name, {}) for name in ("differs", "engine")))
+    if not all(isinstance(each, dict) for each in parts) or not all(map(is_number, metrics.values())):
+        raise ValueError(f"{path} holds JSON of another shape")
+    if code and "digests" not in code and not code.keys() >= {"digest", "probe"}:
+        raise ValueError(f"{path} does not say what code it is of")
+    runs.checksum(path)
+    return config, provenance, metrics
 
 
 def _differences(folder: Path, about: dict[Path, _About]) -> dict[Path, dict[str, Any]]:
@@ -182,13 +194,22 @@ def compare(folder: Path, one: str, other: str) -> Iterator[tuple[str, Any, Any]
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    config, provenance, metrics = _about(path)
+    with _damage_named(path):
+        config, provenance, metrics = _about(path)
     flat: dict[str, Any] = {}
     for part, values in {"": config, "engine ": provenance.get("engine", {}), "metric ": metrics}.items():
         for name, value in values.items():
             inner = value if isinstance(value, dict) else {None: value}
             flat |= {f"{part}{name}" + (f" {key}" if key else ""): each for key, each in inner.items()}
     return flat
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise runs.damaged(path, "its files cannot be read") from error
 
 
 def _has_weights(path: Path, config: Mapping[str, Any]) -> bool:
@@ -216,16 +237,25 @@ def remove(folder: Path, names: Iterable[str], *, published: bool = False, weigh
             continue
         stands_on = set[str]()
         with contextlib.suppress(OSError, ValueError):  # of what is damaged `aelib verify` says it
-            config = json.loads((path / "config.json").read_text())
-            stands_on = {each for each in config.values() if isinstance(each, str)} & digests.keys()
+            stands_on = {each for each in runs.about(path)[0].values() if isinstance(each, str)} & digests.keys()
         if stands_on:
             raise AelibError(f"{path.name} stands on {digests[stands_on.pop()]}: delete both, or neither")
     for name in chosen if weights_alone else ():
-        if not _has_weights(folder / name, runs.about(folder / name)[0]):
+        with _damage_named(folder / name):
+            config, _ = runs.about(folder / name)
+        if not _has_weights(folder / name, config):
             raise AelibError(f"{name} has no weights")
-    delete = runs.leave_out_weights if weights_alone else shutil.rmtree
-    for name in chosen:
-        delete(folder / name)
+    with unwritable_explained(folder, "let this user write there"):
+        if weights_alone:
+            for name in chosen:
+                runs.leave_out_weights(folder / name)
+        else:  # a folder that was moved is gone at once; one that is deleted file by file may stay in part
+            hidden = [folder / f".{name}.old" for name in chosen]
+            for name, old in zip(chosen, hidden, strict=True):
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(folder / name, old)
+            for old in hidden:
+                shutil.rmtree(old)
     return chosen
 
 

@@ -106,6 +106,8 @@ PROFILES = {
 def find_profile(name: str, dataset: str | Path | None = None) -> Profile:
     """The profile of that name, or an error that names them all; on `dataset`, one's own, if there is one."""
     profile = PROFILES[known("profile", name, PROFILES)]
+    if dataset == "":
+        raise AelibError("dataset is empty: name a file or a folder, or leave it out")
     return profile.on(dataset) if dataset else profile
 
 

@@ -206,7 +206,8 @@ def load(path: str | Path) -> Run:
 
 def about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and provenance of the run or study at `path`, without its weights, and unverified."""
-    return json.loads((path / "config.json").read_bytes()), json.loads((path / "provenance.json").read_bytes())
+    config, provenance = ((path / name).read_bytes() for name in ("config.json", "provenance.json"))
+    return formats.mapping(config), formats.mapping(provenance)
 
 
 def read(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], str]:
@@ -254,10 +255,9 @@ def _tensors(path: Path, name: str, content: dict[str, bytes]) -> dict[str, Tens
 
 def checksum(path: Path) -> str | None:
     """What `Run.checksum` of the run at `path` would be, without reading the run; None where there is none."""
-    try:
+    with suppress(FileNotFoundError):
         return hashlib.sha256((path / CHECKSUMS).read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return None
+    return None
 
 
 def digest_of(tensors: dict[str, Tensor]) -> str:
@@ -293,8 +293,8 @@ def damaged(path: Path, what: str) -> AelibError:
 def _read_checksums(path: Path) -> dict[str, str]:
     try:
         lines = (path / CHECKSUMS).read_text(errors="replace").splitlines()
-    except FileNotFoundError as error:
-        raise damaged(path, f"{CHECKSUMS} is missing") from error
+    except OSError as error:
+        raise damaged(path, f"{CHECKSUMS} is missing, or cannot be read") from error
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 

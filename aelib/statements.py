@@ -153,7 +153,9 @@ STATEMENTS = (
             "DAE − AE: share of random codes of whose class the CNN is more than 90 % sure": Alike(
                 0.1, also=(0.05, 0.2)
             ),
-            "log(DAE) − log(AE): Fréchet distance in the features of the CNN with transforms": Alike(0.25, also=(0.1, 0.5)),
+            "log(DAE) − log(AE): Fréchet distance in the features of the CNN with transforms": Alike(
+                0.25, also=(0.1, 0.5)
+            ),
         },
         judges=True,
     ),
@@ -241,7 +243,8 @@ STATEMENTS = (
     Statement(
         "beta", "Of β between 1 and 10, 2 is a good choice", "Section 2.4", "fig-x-along",
         {
-            f"log(β = {other}) − log(β = 2): Fréchet distance of draws from the prior in the features of the CNN with transforms": Above()
+            f"log(β = {other}) − log(β = 2): Fréchet distance of draws from the prior, "
+            "in the features of the CNN with transforms": Above()
             for other in OTHER_BETAS
         },
         seeds=(0, 1, 2),

@@ -120,6 +120,9 @@ def _obtain(
     return found, failed
 
 
+MOST_SEEDS = 10_000
+
+
 def seeds_in(text: str | int) -> list[int]:
     """Seeds as a command or a chapter is given them: `3`, `0,2` or `0-4`.
 
@@ -131,6 +134,8 @@ def seeds_in(text: str | int) -> list[int]:
         first, dash, last = part.partition("-")
         if not (first.isdecimal() and (last.isdecimal() if dash else True)):
             raise AelibError(f"seeds are whole numbers such as 3, 0,2 or 0-4, not {text!r}")
+        if int(last or first) - int(first) >= MOST_SEEDS:
+            raise AelibError(f"seeds {text} are more than {MOST_SEEDS:,}: ask for fewer at a time")
         seeds += range(int(first), int(last or first) + 1)
     if not seeds:
         raise AelibError(f"seeds {text} are none: the first comes first")

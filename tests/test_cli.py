@@ -11,7 +11,7 @@ import pytest
 import tiny
 from faults import tried
 
-from aelib import cli
+from aelib import cli, commands
 
 
 def test_a_wrong_name_is_one_line(capsys):
@@ -20,6 +20,17 @@ def test_a_wrong_name_is_one_line(capsys):
     assert error.startswith("aelib: experiment must be one of convolutional, denoising")
     assert error.endswith("not 'convolutionl'; did you mean 'convolutional'?\n")
     assert error.count("\n") == 1
+
+
+def test_an_empty_option_is_not_none(capsys):
+    assert cli.main(["claims", "--profile", "smoke", "--seeds", ""]) == 1
+    assert "seeds are whole numbers such as" in capsys.readouterr().err
+
+
+def test_a_chapter_is_looked_up_before_data_are_fetched(capsys, monkeypatch):
+    monkeypatch.setattr(commands, "do_data", lambda _: pytest.fail("data were fetched"))
+    assert cli.main(["chapter", "04_variatonal"]) == 1
+    assert "did you mean '04_variational'" in capsys.readouterr().err
 
 
 def test_all_names_are_checked_before_the_first_is_trained(capsys, monkeypatch):

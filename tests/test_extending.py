@@ -203,8 +203,12 @@ def test_images_that_cannot_be_used_are_one_line(arrays, words, tmp_path, capsys
 def test_a_broken_or_missing_data_set_is_one_line(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and then nothing")
     (tmp_path / "empty").mkdir()
+    for each in ("a", "b"):
+        (tmp_path / "huge" / each).mkdir(parents=True)
+        Image.new("1", (20_000, 20_000)).save(tmp_path / "huge" / each / "0.png")
     for name, words in (
         ("broken.npz", "cannot be read"), ("empty", "holds no pictures"), ("none", "not there"), ("a.txt", "no form"),
+        ("huge", "cannot be read"),
     ):  # fmt: skip
         (tmp_path / "a.txt").write_text("")
         with pytest.raises(AelibError, match=words) as error:

@@ -1,6 +1,8 @@
 """The table of runs: what is there, in what it differs, what is stale; and runs are deleted on purpose only."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -210,6 +212,55 @@ def test_where_git_does_not_say_a_run_counts_as_published(folder, monkeypatch):
     assert index._tracked(path)
     monkeypatch.setenv("PATH", "")
     assert index._tracked(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "null"),
+        ("config.json", "[]"),
+        ("provenance.json", "null"),
+        ("provenance.json", '{"code": 3, "differs": 5}'),
+        ("provenance.json", '{"code": {"digest": 1}, "differs": {}}'),
+        ("provenance.json", "\udcff"),
+        ("metrics.json", "3"),
+        ("metrics.json", '{"test_loss": "x"}'),
+        ("SHA256SUMS", None),
+    ],
+)
+def test_json_of_another_shape_is_damage_too(name, content, folder, capsys):
+    one, other = sorted(folder.glob("variational-*"))
+    (one / name).unlink()
+    if content is None:
+        (one / name).mkdir()
+    else:
+        (one / name).write_text(content, errors="surrogateescape")
+    assert cli.main(["runs", "--profile", "smoke"]) == 0
+    said = capsys.readouterr()
+    assert other.name in said.out
+    assert one.name not in said.out
+    assert f"run {one}: its files cannot be read: `aelib verify` says more" in said.err
+    assert cli.main(["runs", "--profile", "smoke", "--compare", one.name, other.name]) == 1
+    assert f"run {one}: " in capsys.readouterr().err
+    assert index.remove(folder, [other.name]) == [other.name]
+
+
+def test_what_cannot_be_deleted_stays_whole(folder, capsys, monkeypatch):
+    names = sorted(path.name for path in folder.glob("variational-*"))
+    files = sorted(path for name in names for path in (folder / name).iterdir())
+    replace = os.replace
+
+    def refused(source, target):
+        raise PermissionError(errno.EACCES, "Permission denied", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "replace", refused)
+    assert cli.main(["runs", "--profile", "smoke", "--remove", *names]) == 1
+    said = capsys.readouterr().err
+    assert f"{folder / names[0]} cannot be written (Permission denied): make room, or let this user write there" in said
+    assert sorted(path for name in names for path in (folder / name).iterdir()) == files
+    monkeypatch.setattr(os, "replace", replace)
+    assert cli.main(["runs", "--profile", "smoke", "--remove", *names]) == 0
+    assert not [*folder.glob("*variational-*[!k]")], "nothing is left of them but locks"
 
 
 def test_the_profiles_are_all(folder):

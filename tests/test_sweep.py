@@ -72,6 +72,7 @@ def test_tuples_are_one_value():
         ({"precision": "float46"}, "did you mean 'float16'|precision must be one of float32"),
         ({"seeds": []}, "no run of variational is asked for"),
         ({"beta": []}, "no run of variational is asked for"),
+        ({"dataset": ""}, "dataset is empty"),
     ],
 )
 def test_what_is_wrong_is_found_before_any_work(options, message, tmp_path, trained):
@@ -96,6 +97,16 @@ def test_one_that_fails_stops_no_other(tmp_path, trained, monkeypatch):
     assert len(trained) == 2
     assert sweeps.sweep("convolutional", learning_rate=[0.001], **options)[0].metrics["epochs"] == 1
     assert len(trained) == 2
+
+
+def test_one_that_takes_all_memory_stops_no_other(tmp_path, trained):
+    options = {"profile": "smoke", "folder": tmp_path, "max_epochs": 1}
+    message = r"1 of 2 runs of convolutional are missing.*the memory of this machine is too small for convolutional-"
+    with pytest.raises(AelibError, match=message):
+        sweeps.sweep("convolutional", latent_dim=[2**31 - 1, 3], **options)
+    assert sweeps.sweep("convolutional", latent_dim=[3], **options)[0].metrics["epochs"] == 1
+    with pytest.raises(AelibError, match="latent_dim must be below 2³¹"):
+        sweeps.sweep("convolutional", latent_dim=[10**21], **options)
 
 
 def test_one_alone_that_fails_says_why(tmp_path, monkeypatch, capsys):
@@ -241,6 +252,8 @@ def test_the_command_sweeps(tmp_path, monkeypatch, capsys):
     for wrong, said in (
         (["--seeds", "4-x"], "seeds are whole numbers"),
         (["--seeds", "4-2"], "seeds 4-2 are none"),
+        (["--seeds", "0-4000000000"], "seeds 0-4000000000 are more than 10,000"),
+        (["--dataset", ""], "dataset is empty"),
         (["--set", "seed=3"], "--set takes each parameter of the experiment once"),
         (["--set", "beta=1", "--set", "beta=2"], "--set takes each parameter of the experiment once"),
         (["--scheduler", "tcp://a:1", "--workers", "2"], "take one of them"),

@@ -28,6 +28,9 @@ FORMS = (
 )
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
+NO_PICTURE = (UnidentifiedImageError, Image.DecompressionBombError)
+"""What Pillow raises of what it does not take for a picture, or not for a harmless one."""
+
 
 LOADED: dict[str, Garments] = {}
 """What was loaded in this process, by its digest, wherever it lay."""
@@ -56,7 +59,7 @@ def load(path: Path) -> Garments:
         else:
             raise AelibError(f"dataset {path} is in no form that is known here: give {FORMS}")
         images = _checked(path, train, test, classes)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, TypeError, ValueError, UnidentifiedImageError) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, TypeError, ValueError, *NO_PICTURE) as error:
         raise AelibError(f"dataset {path} cannot be read ({str(error).splitlines()[0]}): make it anew") from error
     LOADED[images.sha256] = images
     return images

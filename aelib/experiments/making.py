@@ -91,7 +91,15 @@ def obtain(
     def make(workspace: Path) -> Contents:
         print(f"aelib: training {asked.path.name} in the {profile} profile", file=sys.stderr)
         garments = find_profile(profile, dataset).garments()
-        return _make(asked, garments, workspace, maps=maps, precision=precision)
+        try:
+            return _make(asked, garments, workspace, maps=maps, precision=precision)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, AelibError) or not engines.out_of_memory(error):
+                raise
+            raise engines.OutOfMemory(
+                f"the memory of this machine is too small for {asked.path.name}: make the network smaller, such as its "
+                "latent_dim, linear_units or channels, or close other programs; what is done is kept"
+            ) from error
 
     run = runs.load_or_make(asked.path, make, again=again)
     why = origin.doubt(asked.path)

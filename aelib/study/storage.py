@@ -60,11 +60,18 @@ def database(url: str, tries: int = 3) -> RDBStorage:
     """The database at `url`; what keeps it from being reached or used, in one line."""
     try:
         return _Database(url, engine_kwargs={"pool_pre_ping": True})
-    except (ImportError, ArgumentError, RuntimeError) as error:  # the last one: of another version of Optuna
+    except ArgumentError as error:
+        why = str(error).splitlines()[0]
+        raise AelibError(
+            f"the storage cannot be used: {why}: give one such as postgresql+psycopg://host/name"
+        ) from error
+    except (ImportError, RuntimeError) as error:  # the last one: of another version of Optuna
         raise AelibError(f"the storage cannot be used: {str(error).splitlines()[0]}") from error
     except SQLAlchemyError as error:
         if tries == 1:
-            raise AelibError(f"the storage cannot be reached: {str(error).splitlines()[0]}") from error
+            raise AelibError(
+                f"the storage cannot be reached: {str(error).splitlines()[0]}: is {make_url(url)} right?"
+            ) from error
     time.sleep(1)  # Two workers that start at once may both try to make the tables: the second finds them.
     return database(url, tries - 1)
 
