@@ -168,8 +168,11 @@ def do_runs(options: argparse.Namespace) -> None:
         for name in index.remove(folder, names, published=options.published, weights_alone=alone):
             print(f"{name} {'has no weights any more' if alone else 'is deleted'}")
     elif options.compare:
-        for name, one, other in index.compare(folder, *options.compare):
+        different = [*index.compare(folder, *options.compare)]
+        for name, one, other in different:
             print(f"{name}: {one} | {other}")
+        if not different:
+            print("aelib: they differ in nothing", file=sys.stderr)
     elif options.json:
         print(json.dumps([asdict(entry) for entry in index.entries(folder)], indent=1, ensure_ascii=False))
     else:

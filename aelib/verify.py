@@ -145,7 +145,7 @@ def _alone(path: Path) -> tuple[str, list[str], bool]:
 def _verify(path: Path) -> tuple[str, list[str], bool]:
     """Against what the run at `path` was held; its faults; whether that is so until a file or the code changes."""
     against, faults, why = "its weights", list[str](), ""
-    with _kept_apart(faults):
+    with _kept_apart(faults), _nothing_new():
         if path.name.startswith("study-"):
             against = "its checksums"
             runs.read(path, study.FILES)

@@ -99,6 +99,8 @@ def test_two_runs_side_by_side(folder, capsys):
     assert any(line.startswith("model beta: ") for line in lines)
     assert any(line.startswith("metric test_loss: ") for line in lines)
     assert not any("latent_dim" in line for line in lines)
+    assert cli.main(["runs", "--profile", "smoke", "--compare", one, one]) == 0
+    assert capsys.readouterr() == ("", "aelib: they differ in nothing\n")
     with pytest.raises(AelibError, match="did you mean"):
         list(index.compare(folder, one, other[:-1]))
 

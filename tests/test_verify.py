@@ -97,6 +97,20 @@ def one_code(codes):
     return torch.cat([codes[:1] + 0.1, codes[1:]])
 
 
+def test_what_is_verified_is_not_added_to(results):
+    run = experiments.obtain("convolutional", profile="smoke")
+    evaluate.evaluate(run, "classes")
+    judged = experiments.obtain("cnn", profile="smoke")
+    evaluate.evaluate(run, "drawings")
+    shutil.rmtree(judged.path)
+    faults = {name: found for name, _, found in verify.verify_runs(results)}
+    assert any(
+        f"run {judged.path} is not there, and AELIB_NOTHING_NEW forbids" in each for each in faults[run.path.name]
+    )
+    assert not judged.path.exists()
+    assert "AELIB_NOTHING_NEW" not in os.environ
+
+
 def test_what_was_left_alone_agrees(results, capsys):
     assert cli.main(["verify", "--profile", "smoke"]) == 0
     lines = capsys.readouterr().out.splitlines()
