@@ -42,8 +42,11 @@ def at_home(path: str, variable: str) -> Path:
 def folder_at(path: str, variable: str) -> Path:
     """As `at_home`; what is a file is refused."""
     folder = at_home(path, variable)
-    if folder.is_file():
-        raise AelibError(f"{variable} is {path}, which is a file: name a folder")
+    try:
+        if folder.is_file():
+            raise AelibError(f"{variable} is {path}, which is a file: name a folder")
+    except OSError as error:
+        raise AelibError(f"{variable} is no folder ({error.strerror}): name another one") from error
     return folder
 
 
@@ -72,6 +75,7 @@ def a_seed(value: object) -> None:
 
 
 _UNWRITABLE = {errno.ENOSPC, errno.EEXIST, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_NO_FOLDER = {errno.ELOOP, errno.ENOENT, errno.ENAMETOOLONG}
 _UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
@@ -91,8 +95,10 @@ def unwritable_explained(folder: Path, otherwise: str = "name another folder in 
                 "on a disk of this machine; what is done is kept"
             ) from error
         # A file elsewhere, a compiler's for instance, is not ours to explain.
-        ours = error.filename is None or Path(str(error.filename)).is_relative_to(folder)
-        if error.errno not in _UNWRITABLE or not ours:
+        named = Path(str(error.filename or folder))
+        above = folder.is_relative_to(named)
+        ours = above or named.is_relative_to(folder)
+        if not ours or error.errno not in (_UNWRITABLE | _NO_FOLDER if above else _UNWRITABLE):
             raise
         raise AelibError(
             f"{error.filename or folder} cannot be written ({error.strerror}): "

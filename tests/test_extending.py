@@ -189,6 +189,14 @@ def test_other_images_are_another_digest(digits, tmp_path):
         ({"images": np.zeros((9, 28, 28)), "labels": np.arange(9)}, "no image of 0 to train: give some of each class"),
         ({"images": np.zeros((9, 28, 28)), "labels": np.arange(9), "classes": ["a", "b"]}, "names 2 classes"),
         ({"images": np.zeros((999, 28, 28)), "labels": np.arange(999)}, "999 class.* give images of 2 at least, and"),
+        (
+            {"images": np.zeros((9, 28, 28)), "labels": np.arange(9) % 2, "classes": ["a", "a"]},
+            "names its classes 'a', 'a': give each a name of its own",
+        ),
+        (
+            {"images": np.zeros((9, 28, 28)), "labels": np.arange(9) % 2, "classes": ["a", "b\nc"]},
+            r"names its classes 'a', 'b\\nc': give each a name of its own",
+        ),
     ],
 )
 def test_images_that_cannot_be_used_are_one_line(arrays, words, tmp_path, capsys):

@@ -157,6 +157,14 @@ def test_where_runs_are_is_a_folder_or_one_line_says_why_not(tmp_path, monkeypat
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / "none"))
     assert cli.main(["runs", "--profile", "quick"]) == 0
     assert capsys.readouterr().err == f"aelib: there are no runs in {tmp_path / 'none/quick'}\n"
+    (tmp_path / "broken").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, why in (("broken", "File exists"), ("loop", "Too many levels"), ("n" * 300, "File name too long")):
+        monkeypatch.setenv("AELIB_RESULTS", str(tmp_path / name))
+        assert cli.main(["train", "convolutional", "--profile", "smoke"]) == 1
+        assert len((said := capsys.readouterr().err).splitlines()) == 1
+        assert why in said
+        assert "AELIB_RESULTS" in said
 
 
 def test_weights_that_another_run_stands_on_stay(all_tiny, tmp_path, monkeypatch):

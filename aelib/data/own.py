@@ -160,6 +160,10 @@ def _checked(path: Path, train: Labelled, test: Labelled | None, classes: tuple[
         raise AelibError(f"dataset {path} names {len(classes)} classes, and has labels up to {values.max()}: name all")
     else:
         numbers = labels
+    if len({*classes}) < len(classes) or not all(each.strip() and each.isprintable() for each in classes):
+        raise AelibError(
+            f"dataset {path} names its classes {', '.join(map(repr, classes))}: give each a name of its own"
+        )
     if not 2 <= len(classes) <= 256:
         raise AelibError(f"dataset {path} has {len(classes)} class(es): give images of 2 at least, and of 256 at most")
     count = len(parts[0][0])
