@@ -61,7 +61,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def at_least_one(name: str, value: object) -> None:
-    """Refuse `value`, which is called `name`, if it is not a whole number of at least 1."""
+    """Refuse `value`, which is called `name`, if it is not a whole number of at least 1, and below 2³¹."""
     if not (is_int(value) and value >= 1):
         raise AelibError(f"{name} must be a whole number of at least 1, not {value!r}")
     if value >= 2**31:

@@ -121,6 +121,7 @@ def _obtain(
 
 
 MOST_SEEDS = 10_000
+"""In one range: a digit too many is refused before it fills the memory."""
 
 
 def seeds_in(text: str | int) -> list[int]:
