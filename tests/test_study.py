@@ -166,6 +166,21 @@ def test_another_seed_is_another_study(undisturbed, tmp_path):
     assert trial.params.items() - undisturbed.trials[0].params.items()
 
 
+def test_each_trial_is_trained_with_a_seed_of_its_own(undisturbed, tmp_path):
+    seeds = [each.user_attrs["seed"] for each in undisturbed.trials]
+    plan = Plan("smoke", folder=tmp_path)
+    assert seeds == [plan.seed_of(number) for number in range(plan.trials)]
+    assert len({*seeds, *map(Plan("smoke", seed=1).seed_of, range(plan.trials))}) == 2 * plan.trials
+    plan.workspace.mkdir(parents=True)
+    shared = storage.begin(plan)
+    twice = optuna.load_study(study_name=plan.path.name, storage=shared)
+    for _ in range(2):
+        twice.enqueue_trial(undisturbed.best.params)
+    first, second = study.obtain(plan).trials[:2]
+    assert first.params == second.params
+    assert first.intermediate_values[0] != second.intermediate_values[0]
+
+
 def test_killed_at_any_moment_it_proposes_and_finds_the_same(undisturbed, tmp_path, python):
     """With real SIGKILLs: as the journal grows, in the learning-rate finder, in an epoch, and after one.
 

@@ -72,7 +72,7 @@ class Plan:
 
     Attributes:
         profile: a key of `PROFILES`.
-        seed: of the proposals and of each training; at least 0.
+        seed: of the proposals, and with a trial's number of its training; at least 0.
         storage: URL of a database that Optuna knows, or None for a journal file in the results.
         folder: where runs are kept.
         dataset: images of one's own, see `aelib.data.own`; by default those of the profile.
@@ -106,6 +106,14 @@ class Plan:
         """The report's TPE: random in the first half of the trials."""
         return Sampler(self.seed, self.trials // 2)
 
+    def seed_of(self, number: int) -> int:
+        """Of the training of the trial of that number.
+
+        Each has its own: with one for all, a lucky draw of the learning-rate finder would belong to a shape, and the
+        sampler would go after it.
+        """
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+
     def sample(self, trial: BaseTrial) -> tuple[AutoencoderConfig, TrainingConfig]:
         """A model and its training, as `trial` suggests them, with no more epochs than the profile has."""
         model, training = SymmetricAutoencoderHPS().sample(trial)
@@ -125,6 +133,7 @@ class Plan:
             "trials": self.trials,
             "data": {"sha256": self.effort.sha256} | decisive(self.effort.split),
             "seed": self.seed,
+            "trial_seeds": "of the study's seed and the trial's number",
         }
 
     @cached_property

@@ -56,6 +56,7 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
     config = {"model": decisive(model), "training": decisive(settings)}
     folder = plan.workspace / f"trial-{trial.number}-{runs.fingerprint(config)[:8]}"
     folder.mkdir(exist_ok=True)
+    seed = plan.seed_of(trial.number)
     began, before, seen = time.perf_counter(), 0.0, list[dict[str, float]]()
     resumed, origin = (folder / "checkpoint").exists(), result.origin(model, settings)
     same = code_version.alike(record.user_attrs.get("code"), origin)
@@ -68,6 +69,7 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
         return
     trial.set_user_attr("code", origin)
     trial.set_user_attr("torch", torch.__version__)
+    trial.set_user_attr("seed", seed)
 
     def watch(rows: list[dict[str, float]], seconds: list[float]) -> None:
         nonlocal before, seen
@@ -83,10 +85,10 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
     state, value, threads, why, here = TrialState.FAIL, None, None, "", record_of_this_process()
     try:
         network, loaders = probe.begin(
-            lambda images: (SymmetricAutoencoder(model), images), garments, plan.effort.split, plan.seed
+            lambda images: (SymmetricAutoencoder(model), images), garments, plan.effort.split, seed
         )
         trial.set_user_attr("parameters", sum(each.numel() for each in network.parameters()))
-        history = training.fit(network, loaders, settings, seed=plan.seed, folder=folder, watch=watch, origin=origin)
+        history = training.fit(network, loaders, settings, seed=seed, folder=folder, watch=watch, origin=origin)
         value, state = history.rows[history.best_epoch - 1]["validation_loss"], TrialState.COMPLETE
         threads = history.threads
     except optuna.TrialPruned:
@@ -105,7 +107,8 @@ def train(plan: Plan, study: optuna.Study, trial: Trial, garments: Garments) -> 
         "seconds": round(seconds, 3),
         "commit": here["commit"],
         "uncommitted_changes": here["uncommitted_changes"],
-        "device": training.choose_engine(0).device,
+        "device": (engine := training.choose_engine(0)).device,
+        "precision": engine.precision,
         "threads": threads,
         "hardware": here["hardware"] | {"threads": torch.get_num_threads()},
         "reason": why or None,

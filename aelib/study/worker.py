@@ -134,7 +134,7 @@ def _publish(plan: Plan) -> None:
                 "commits": sorted({each["commit"] for each in facts if each["commit"]}),
                 "uncommitted_changes": any(each.get("uncommitted_changes") for each in facts),
                 "code": {"digests": sorted({each["digest"] for each in codes if each})} if all(codes) else None,
-                "engine": {"device": facts[0]["device"]},
+                "engine": {name: facts[0][name] for name in ("device", "precision")},
                 "training_seconds": round(sum(each["seconds"] for each in facts), 3),
                 "storage": "journal" if plan.storage is None else plan.storage.partition(":")[0],
             }
