@@ -166,7 +166,7 @@ def _rulings(cases: Sequence[Case], number: int, family: Sequence[tuple[list[Out
             rule.asked.replace("-", "−"),
             str(rule),
             rule.theirs if isinstance(rule, Reproduces) else None,
-            verdicts.estimate(case.values[place]).seeds,
+            tuple(verdicts.of_each_seed(case.values[place]).tolist()),
             outcomes[place].interval,
             outcomes[place].p,
             outcomes[place].against,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
 from torch.utils.flop_counter import FlopCounterMode
 
-from aelib import experiments, metrics
+from aelib import experiments, metrics, study
 from aelib.errors import AelibError
 from aelib.evaluate import evaluate
 from aelib.provenance import precision_of
@@ -93,6 +96,31 @@ class Seeds:
             matrices.append(matrix + matrix.T)
         return matrices
 
+    @cached_property
+    def search(self) -> study.Search:
+        """The study of the profile."""
+        return study.obtain(study.Plan(self.profile, folder=self.folder))
+
+    def again(self, params: Mapping[str, Any]) -> list[Run]:
+        """A training for each seed as a trial of the study with `params` is: see `study.Search.again`."""
+        options: dict[str, Any] = {"profile": self.profile, "folder": self.folder, "summary": True, "weights": False}
+        parameters = self.search.again(params)
+        return [experiments.obtain("convolutional", seed=seed, **options, **parameters) for seed in self.seeds]
+
+    def reached(self, runs: Sequence[Run]) -> np.ndarray:
+        """The loss with which a trial of the study would have ended, had it gone as each of `runs` did, (n,)."""
+        return np.array([self.search.value_of(row["validation_loss"] for row in run.history) for run in runs])
+
+    @cached_property
+    def best(self) -> list[FrozenTrial]:
+        """The five best trials of the study, the best first."""
+        return study.ranked(self.search.trials)[:5]
+
+    def random(self) -> np.ndarray:
+        """The lowest validation loss of each trial of the study that was drawn at random, failed ones aside."""
+        values = self.search.values[: len(self.search.trials) // 2]
+        return values[np.isfinite(values)]
+
 
 def until_near(losses: np.ndarray) -> float:
     """The epoch, from 1, at which a loss is first within 10 % of its lowest value."""
@@ -169,6 +197,53 @@ def _drawn(seeds: Seeds, kind: str, name: str) -> np.ndarray:
     return found if found.ndim == 1 else found.mean(1)  # random codes of two models are no pairs
 
 
+def _once(*values: Any) -> list[np.ndarray]:
+    """Of one study, no sample: for each of several rules a number."""
+    return [np.array([float(value)]) for value in values]
+
+
+def _search_value(seeds: Seeds) -> list[np.ndarray]:
+    return [np.mean([seeds.reached(seeds.again(trial.params)) for trial in seeds.best], axis=0)]
+
+
+def _search_good(seeds: Seeds) -> list[np.ndarray]:
+    reached, random = seeds.reached(seeds.again(seeds.best[0].params)), seeds.random()
+    return [_log_difference(np.median(random), reached), *_once((random <= reached.mean()).mean())]
+
+
+def _place(seeds: Seeds, name: str) -> float:
+    """Where the median of a hyper-parameter of the five best trials is in its range, from 0 to 1."""
+    space, values = seeds.search.distributions[name], np.array([trial.params[name] for trial in seeds.best])
+    assert isinstance(space, FloatDistribution | IntDistribution)
+    low, high = space.low, space.high
+    if space.log:
+        values, low, high = np.log(values), np.log(low), np.log(high)
+    return float((np.median(values) - low) / (high - low))
+
+
+def _choices(seeds: Seeds, name: str) -> Sequence[Any]:
+    space = seeds.search.distributions[name]
+    assert isinstance(space, CategoricalDistribution)
+    return space.choices
+
+
+def _search_degrees(seeds: Seeds) -> list[np.ndarray]:
+    most = max(_choices(seeds, "channels"), key=lambda name: sum(map(int, name.split("-"))))
+    fewer = sum(trial.params["channels"] != most for trial in seeds.best)
+    return _once(fewer, 1 - _place(seeds, "linear_units"), _place(seeds, "weight_decay"))
+
+
+def _search_important(seeds: Seeds) -> list[np.ndarray]:
+    first = np.array(study.most_important(seeds.search))
+    return _once((first != "weight_decay").mean())
+
+
+def _search_short(seeds: Seeds) -> list[np.ndarray]:
+    named = ("conv", "channels", "instance_norm", "optimizer")
+    tried = {tuple(trial.params[name] for name in named) for trial in seeds.search.trials}
+    return _once(len(tried) / math.prod(len(_choices(seeds, name)) for name in named))
+
+
 EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
     "ae-loss": lambda s: [s.metric("AE", "validation_loss")],
     "dae-loss": lambda s: [s.metric("DAE", "validation_loss")],
@@ -229,5 +304,11 @@ EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
     ],
     "beta": lambda s: [_log_difference(_from_prior(s, beta=beta), _from_prior(s)) for beta in OTHER_BETAS],
     "independent": lambda s: [s.found("AE", "independence", "difference")],
+    "search-value": _search_value,
+    "search-good": _search_good,
+    "search-degrees": _search_degrees,
+    "search-latent": lambda s: _once(abs(_place(s, "latent_dim") - 0.5)),
+    "search-important": _search_important,
+    "search-short": _search_short,
 }
-"""By the name of a statement: for each of its rules, in their order, (n,) or (n, N)."""
+"""By the name of a statement: for each of its rules, in their order, (n,) or (n, N); (1,) of what is no sample."""

@@ -1,4 +1,4 @@
-"""What takes long to find of stored runs, remembered in a dot file of their folder: it may be lost at any time."""
+"""What takes long to find of stored runs, remembered in a file of their folder: it may be lost at any time."""
 
 from __future__ import annotations
 

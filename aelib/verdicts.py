@@ -81,6 +81,12 @@ def _numbers(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def of_each_seed(values: np.ndarray) -> np.ndarray:
+    """Of one number per seed, (n,), those; of one per seed and image, (n, N), the means over the images."""
+    values = _numbers(values)
+    return values if values.ndim == 1 else values.mean(1)
+
+
 def estimate(values: np.ndarray) -> Estimate:
     """Of one number per seed, (n,), or one per seed and image, (n, N), the same N images for each seed.
 
@@ -89,8 +95,7 @@ def estimate(values: np.ndarray) -> Estimate:
     its degrees of freedom are Satterthwaite's. An image's variance is never below zero, so that the error is at least
     that of the seeds alone.
     """
-    values = _numbers(values)
-    by_seed = values if values.ndim == 1 else values.mean(1)
+    values, by_seed = _numbers(values), of_each_seed(values)
     n = len(by_seed)
     mean, error, freedom = float(by_seed.mean()), float(by_seed.std(ddof=1) / n**0.5), float(n - 1)
     if values.ndim == 2:
@@ -256,7 +261,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Always:
-    """No test: what is computed, not sampled, is at most `bound` in every seed."""
+    """No test: what is computed, not sampled, is at most `bound`, in every seed where there are several."""
 
     bound: float
     also: tuple[float, ...] = ()
@@ -267,10 +272,10 @@ class Always:
         return f"at most {self.bound:g}"
 
     def __str__(self) -> str:
-        return f"{self.asked} in every seed; not confirmed otherwise"
+        return f"{self.asked}, in every seed where there are several; not confirmed otherwise"
 
     def decide(self, values: np.ndarray) -> Outcome:
-        """`values`: (n,)."""
+        """`values`: (n,), or (1,) of what is no sample."""
         values = _numbers(values)
         return Outcome((float(np.min(values)), float(np.max(values))), None, None, bool(np.max(values) <= self.bound))
 

@@ -40,7 +40,7 @@ def test_every_claim_is_whole(found):
         assert claim.command == "aelib claims --seeds 0,1 --profile smoke"
         assert (claim.rule, claim.interval) in [(each.rule, each.interval) for each in claim.rulings]
         for each in claim.rulings:
-            assert len(each.values) == len(SEEDS)
+            assert len(each.values) in (1, len(SEEDS)), "of one study there is one number"
             assert set(each.moved.values()) <= {*verdicts.VERDICTS}
     numbers = [claim for claim in found if claim.theirs is not None]
     assert len(figures.reproductions([claim.reproduced for claim in numbers], of=[]).columns["report"]) == 14

@@ -116,6 +116,15 @@ def test_every_metric_of_every_experiment(all_tiny, tiny_results, name):
     assert evaluate.faults(run) == []
 
 
+def test_the_first_of_the_found_rates_is_the_runs_own(all_tiny, tiny_results, run):
+    found = experiments.obtain("convolutional", profile="smoke", folder=tiny_results, summary=True, learning_rate=None)
+    rates = evaluate.evaluate(found, "found_rates")["rates"]
+    assert rates.shape == (20,)
+    assert rates[0] == found.metrics["learning_rate"]
+    assert len({*rates}) > 1
+    assert evaluate.evaluate(run, "found_rates") == {}, "its rate was given"
+
+
 def test_samplers_are_those_that_a_model_has(all_tiny, tiny_results):
     """And all numbers of a sampler are found again by its name."""
     asked = {"profile": "smoke", "folder": tiny_results}

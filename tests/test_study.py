@@ -26,7 +26,7 @@ from faults import tried
 from optuna.trial import TrialState
 from processes import PATIENCE, WARM
 
-from aelib import cli, code_version, runs, study, training
+from aelib import cli, code_version, experiments, runs, study, training
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
@@ -857,6 +857,46 @@ def test_the_best_of_n_is_that_of_all_orders():
     for count in range(1, len(values) + 1):
         lowest = [min(each) for each in itertools.combinations(values, count)]
         assert found[count - 1].tolist() == np.quantile(lowest, [0.25, 0.5, 0.75], method="inverted_cdf").tolist()
+
+
+def test_what_is_most_important_is_found_and_kept(tmp_path):
+    """Where one hyper-parameter alone decides, each bootstrap says so."""
+    found, sampler = study.obtain(Plan("smoke", folder=tmp_path)), optuna.samplers.RandomSampler(seed=0)
+
+    def decided_by_one(trial):
+        trial.set_user_attr("seconds", 1.0)
+        return Plan("smoke").sample(trial)[0].latent_dim / 40
+
+    made = optuna.create_study(sampler=sampler)
+    made.optimize(decided_by_one, n_trials=30)
+    shares = study.importances(made.trials)
+    assert shares.keys() == study.REPORTS_CHOICE.keys()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert max(shares, key=shares.get) == "latent_dim"
+    assert {*study.importances(made.trials[:1] * 2).values()} == {0}, "of one and the same loss"
+    many = replace(found, trials=made.trials)
+    assert study.most_important(many, times=5, trees=4) == ["latent_dim"] * 5
+    kept = (found.path / "most_important.json").read_text()
+    assert study.most_important(found, times=5, trees=4) == ["latent_dim"] * 5, "it was kept"
+    assert (found.path / "most_important.json").read_text() == kept
+    assert study.load(Plan("smoke", folder=tmp_path)).checksum == found.checksum, "the study is as it was"
+
+
+def test_a_trial_again_is_trained_as_it_was(tmp_path):
+    found = study.obtain(plan := Plan("smoke", folder=tmp_path))
+    trial = study.ranked(found.trials)[0]
+    again = experiments.obtain(
+        "convolutional",
+        profile="smoke",
+        folder=tmp_path,
+        seed=plan.seed_of(trial.number),
+        summary=True,
+        **found.again(trial.params),
+    )
+    losses = [row["validation_loss"] for row in again.history]
+    assert losses == [*trial.intermediate_values.values()]
+    assert found.value_of(losses) == trial.value
+    assert again.metrics["learning_rate"] == trial.user_attrs["learning_rate"]
 
 
 def test_the_published_study_again_prunes_as_it_did():

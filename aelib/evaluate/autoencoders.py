@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
-from aelib import corruption, experiments, latent, metrics
+from aelib import corruption, engines, experiments, latent, metrics
 from aelib.evaluate.store import Numbers, evaluate, metric
 from aelib.experiments import AutoencoderExperiment
 from aelib.models import BaselineCNN, DenoisingAutoencoder, Model
@@ -48,6 +50,30 @@ def components(run: Run) -> Numbers:
     flat = trained.images.reshape(len(trained.images), -1)
     made = model.inverse_transform(model.transform(flat.astype(np.float64)))
     return {"error": ((made - flat) ** 2).mean(1).astype(np.float32)}
+
+
+@metric(version=1, of=AutoencoderExperiment, weights=False, repeats=False)
+def found_rates(run: Run) -> Numbers:
+    """`rates`, (20,): what the learning-rate finder suggests to the training of `run` with seeds from 0.
+
+    NaN where it saw no finite loss. Of a run of another seed than 0, or with a learning rate that was given, nothing.
+    """
+    config = experiments.as_configured(run.config).training
+    if run.config["seed"] or config.learning_rate is not None:
+        return {}
+    from aelib import finder  # and with it Lightning, which takes seconds: to read what is kept does not need it
+
+    engine, rates = engines.choose_engine(0), []
+    with tempfile.TemporaryDirectory(prefix="aelib-finder-") as folder, engines.arithmetic(engine):
+        for seed in range(20):
+            model, loaders = experiments.begun(run, seed)
+            data = loaders.on(engine.device)
+            try:
+                curve = finder.find_learning_rate(model, data, config, seed=seed, folder=Path(folder), engine=engine)
+                rates.append(curve.suggestion)
+            except finder.Diverged:
+                rates.append(np.nan)
+    return {"rates": np.array(rates)}
 
 
 @metric(version=1, of=AutoencoderExperiment, repeats=False)

@@ -20,6 +20,7 @@ from aelib.experiments.measures import encode, evaluate, measure, outputs, summa
 from aelib.experiments.opened import (
     Trained,
     TrainedRun,
+    begun,
     load_model,
     measure_again,
     open_run,
@@ -41,6 +42,7 @@ __all__ = [
     "TrainedRun",
     "TransferExperiment",
     "as_configured",
+    "begun",
     "check",
     "command",
     "configure",

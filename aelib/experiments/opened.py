@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aelib import runs
+from aelib import probe, runs
 from aelib.data import GarmentLoaders, Garments, SplitConfig, own
 from aelib.errors import AelibError
 from aelib.experiments.kinds import AutoencoderExperiment, ClassifierExperiment
 from aelib.experiments.measures import encode, measure
-from aelib.experiments.origin import command, source_of, untrained
-from aelib.experiments.registry import EXPERIMENTS
+from aelib.experiments.origin import begin, command, source_of, untrained
+from aelib.experiments.registry import EXPERIMENTS, as_configured
 from aelib.models import Model, SymmetricAutoencoder
 from aelib.profiles import PROFILES
 from aelib.runs import Run
@@ -128,6 +128,17 @@ def prepared(run: Run) -> tuple[Model, GarmentLoaders]:
     )
     _load_weights(model, run)
     return model.eval(), GarmentLoaders(inputs, split_kept(run.config))
+
+
+def begun(run: Run, seed: int) -> tuple[Model, GarmentLoaders]:
+    """The model and the batches that the training of `run` would start from with that seed.
+
+    Raises:
+        AelibError: as `measure_again`.
+    """
+    source = source_of(run.path, run.config)
+    make = begin(as_configured(run.config), load_model(source) if source else None)
+    return probe.begin(make, images_of(run), split_kept(run.config), seed)
 
 
 def images_of(run: Run) -> Garments:

@@ -5,9 +5,9 @@ What a worker proposes depends on the study's seed, the trial's number and the o
 worker has died is taken up by another, from its last epoch where its checkpoint is at hand.
 """
 
-from aelib.study.hindsight import Replay, best_of, replay
+from aelib.study.hindsight import Replay, best_of, importances, most_important, replay
 from aelib.study.plan import Plan
-from aelib.study.result import FILES, Search, Status, command, describe, doubt, load, status
+from aelib.study.result import FILES, Search, Status, command, describe, doubt, load, ranked, status
 from aelib.study.space import REPORTS_CHOICE, SymmetricAutoencoderHPS, distribution
 from aelib.study.worker import obtain, work
 
@@ -24,8 +24,11 @@ __all__ = [
     "describe",
     "distribution",
     "doubt",
+    "importances",
     "load",
+    "most_important",
     "obtain",
+    "ranked",
     "replay",
     "status",
     "work",

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,10 @@ def reason(record: FrozenTrial) -> str:
     return record.user_attrs.get("reason") or f"{STATES[record.state]} by another program, without a training"
 
 
-def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """The trial that reached the lowest validation loss, if one is complete."""
+def ranked(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The completed ones, by the validation loss that they reached, the lowest first."""
     complete = (each for each in trials if each.state == TrialState.COMPLETE and not is_foreign(each))
-    return min(complete, key=lambda each: each.value or 0.0, default=None)
+    return sorted(complete, key=lambda each: each.value or 0.0)
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ class Search:
     @property
     def best(self) -> FrozenTrial:
         """The trial that reached the lowest validation loss."""
-        best = best_of(self.trials)
-        assert best is not None  # or it would not have been published
-        return best
+        return ranked(self.trials)[0]  # without one it would not have been published
 
     @property
     def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -93,6 +91,15 @@ class Search:
         model, chosen = SymmetricAutoencoderHPS().sample(FixedTrial(self.best.params))
         rate = self.best.user_attrs["learning_rate"]
         return model, TrainingConfig(optimizer=chosen.optimizer, weight_decay=chosen.weight_decay, learning_rate=rate)
+
+    def again(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of a training like a trial's with `params`: with the finder, and stopped as early, but not pruned.
+
+        For `experiments.obtain("convolutional", ...)`.
+        """
+        model, training = SymmetricAutoencoderHPS().sample(FixedTrial({**params}))
+        shape = {name: each for name, each in vars(model).items() if name in params}
+        return shape | asdict(training) | {"max_epochs": self.config["fixed"]["max_epochs"]}
 
     def value_of(self, losses: Iterable[float]) -> float:
         """What a trial would have reported, had it seen these validation losses, one an epoch, and not been pruned."""
@@ -180,7 +187,7 @@ class Status:
     @property
     def best(self) -> FrozenTrial | None:
         """The trial that reached the lowest validation loss, if one is complete."""
-        return best_of(self.records)
+        return next(iter(ranked(self.records)), None)
 
 
 def status(plan: Plan) -> Status:
