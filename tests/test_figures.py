@@ -58,6 +58,9 @@ def all_figures(of):
     dims, units = rng.integers(5, 21, 30) * 2, rng.integers(16, 33, 30) * 8
     yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, theirs=report.completed(), of=of)
     bands = {name: np.sort(rng.random((3, each)).T, 1) for name, each in (("ours", 3), ("report", 5))}
+    yield figures.found_rates(
+        {"a": np.geomspace(1e-3, 1e-2, 20), "b": np.full(20, np.nan)}, {"a": 2e-3, "b": 1e-3}, of=of
+    )
     yield figures.best_of(bands, {name: rng.random(8) for name in bands}, figures.COLOURS[:2], of=of)
     shares = {"L2 penalty": 0.52, "Optimiser": 0.3, "Instance normalisation": 0.18}
     yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), of=of)
@@ -101,7 +104,7 @@ def all_figures(of):
 def test_every_figure_carries_the_notice_of_its_profile():
     for of, notice in ((SMOKE, find_profile("smoke").notice), (REPORT, ""), ([], "")):
         drawn = list(all_figures(of))
-        assert [figure.get_suptitle() for figure in drawn] == [notice] * 28
+        assert [figure.get_suptitle() for figure in drawn] == [notice] * 29
 
 
 def test_a_figure_is_the_same_file_each_time():

@@ -7,6 +7,7 @@ from aelib.figures.images import architecture, epochs_shown, generated, image_gr
 from aelib.figures.numbers import CostPanel, Reproduced, growth, reproductions
 from aelib.figures.search import (
     best_of,
+    found_rates,
     importances,
     latent_scatter,
     pareto_front,
@@ -41,6 +42,7 @@ __all__ = [
     "dots",
     "epochs_shown",
     "finder_curve",
+    "found_rates",
     "generated",
     "growth",
     "image_grid",

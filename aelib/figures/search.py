@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from aelib.figures.drawing import (
     COLOURS,
@@ -150,6 +151,33 @@ def best_of(
     axis.set(xlabel="Trials", ylabel="Lowest validation loss")
     log_losses(axis)
     axis.legend(fontsize=8)
+    return figure
+
+
+@in_our_style
+def found_rates(rates: Mapping[str, np.ndarray], taken: Mapping[str, float], *, of: Sequence[Stored]) -> Drawing:
+    """What the learning-rate finder suggests to one training with many seeds, for each of several trainings.
+
+    It takes one of a hundred rates, so that many seeds have the same: a dot has an area for each of them.
+
+    Args:
+        rates: by the name of a training, (N,), NaN where the finder saw no finite loss.
+        taken: the rate that it was trained with.
+    """
+    names = [name for name, each in rates.items() for _ in each]
+    figure = new_figure(1.3 + 0.32 * len(rates), of, {"training": names, "rate": np.concatenate([*rates.values()])})
+    axis = figure.subplots()
+    for place, (name, each) in enumerate(rates.items()):
+        seen, counts = np.unique(each[np.isfinite(each)], return_counts=True)
+        axis.scatter(seen, np.full(len(seen), place), 12 * counts, color=COLOURS[1], label="suggested")
+        axis.plot(taken[name], place, "*", color=COLOURS[6], markersize=11, label="taken", markeredgecolor=PAPER)
+    axis.set(xscale="log", xlabel="Learning rate, log scale", yticks=range(len(rates)), yticklabels=[*rates])
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_ylim(len(rates) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+    figure.legend(*(each[:2] for each in axis.get_legend_handles_labels()), loc="outside lower center", ncols=2)
     return figure
 
 
