@@ -51,17 +51,7 @@ def _parameters(texts: list[str]) -> dict[str, list[Any]]:
         name, equals, values = text.partition("=")
         if not (name and equals and values):
             raise AelibError(f"--set takes NAME=VALUE, or several values with commas between them, not {text!r}")
-        if name in found or name in (
-            "name",
-            "seed",
-            "seeds",
-            "profile",
-            "dataset",
-            "config",
-            "folder",
-            "summary",
-            "again",
-        ):
+        if name in found or name in ("name", "seed", "seeds", "profile", "dataset", "config"):
             raise AelibError(f"--set takes each parameter of the experiment once, and no other option: not {text!r}")
         try:
             found[name] = list(ast.literal_eval(f"[{values}]"))
@@ -104,6 +94,7 @@ def do_study(options: argparse.Namespace) -> None:
 
 
 def _study_status(plan: Any) -> None:
+    import shutil
     import time
 
     from aelib import study
@@ -116,7 +107,9 @@ def _study_status(plan: Any) -> None:
         if status.finished or not live:
             return
         time.sleep(2)
-        print(f"\033[{len(lines)}F\033[J", end="")  # back to the first line, and clear what is below
+        width = shutil.get_terminal_size().columns
+        rows = sum(max(1, -(-len(line) // width)) for line in lines)  # a long line takes several
+        print(f"\033[{rows}F\033[J", end="")  # back to the first of them, and clear what is below
 
 
 def do_claims(options: argparse.Namespace) -> None:

@@ -139,17 +139,17 @@ def _about(path: Path) -> _About:
 def _differences(folder: Path, about: dict[Path, _About]) -> dict[Path, dict[str, Any]]:
     """Of each run the parameters that differ; what runs of older versions do not say is found once for each code."""
     found = {path: provenance.get("differs", {}) for path, (_, provenance, _) in about.items()}
+    code = code_version.whole()
     older = {
-        path: f"{code_version.whole()} {runs.checksum(path)}"
+        path: f"{code} {runs.checksum(path)}"
         for path, (config, provenance, _) in about.items()
         if "differs" not in provenance and "experiment" in config
     }
-    kept = json_cache.read(folder / DIFFERENCES)
-    if {*older.values()} - kept.keys():
+    kept = {key: each for key, each in json_cache.read(folder / DIFFERENCES).items() if key.startswith(code)}
+    if missing := {path: key for path, key in older.items() if key not in kept}:
         from aelib import experiments  # and with it PyTorch, which takes seconds to import
 
-        kept = {}
-        for path, key in older.items():
+        for path, key in missing.items():
             kept[key] = {}
             with contextlib.suppress(LookupError):  # no longer an experiment
                 kept[key] = experiments.differences(about[path][0], folder.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.special import logsumexp
-from scipy.stats import binomtest, chi2_contingency, spearmanr, ttest_rel
+from scipy.stats import binomtest, chi2_contingency, mode, spearmanr, ttest_rel
 from scipy.stats import f as f_distribution
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
@@ -34,11 +34,9 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, neighbours: int =
 
     Of ten classes in disorder about a tenth are named; of ten separate clusters, all.
     """
-    neighbours = min(neighbours, len(points) - 1)
-    _, nearest = NearestNeighbors(n_neighbors=neighbours + 1).fit(points).kneighbors(points)
-    votes = np.zeros((len(points), labels.max() + 1), dtype=int)
-    np.add.at(votes, (np.arange(len(points))[:, None], labels[nearest[:, 1:]]), 1)
-    return float((votes.argmax(1) == labels).mean())
+    found = NearestNeighbors(n_neighbors=min(neighbours, len(points) - 1)).fit(points)
+    nearest = found.kneighbors(return_distance=False)  # of each of them, itself left out
+    return float((mode(labels[nearest], axis=1).mode == labels).mean())
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
@@ -155,16 +153,6 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
         return 0.0
     return float(spearmanr(first, second).statistic)
-
-
-def confidence(probabilities: np.ndarray) -> np.ndarray:
-    """Probability of the likeliest class: (N, C) → (N,), in [1/C, 1]."""
-    return probabilities.max(1)
-
-
-def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Entropy of each row, in nats: (N, C) → (N,), in [0, log C]."""
-    return -(probabilities * np.log(np.maximum(probabilities, 1e-30))).sum(1)
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:

@@ -186,9 +186,6 @@ TRANSFER: dict[str, float | None] = {
 }
 """Section 3.2 and Figure 7."""
 
-TRANSFER_DIAGONAL = (846, 975, 816, 932, 818, 969, 751, 975, 979, 952)
-"""Right answers in each class of 1,000 (Figure 8)."""
-
 CNN: dict[str, float | None] = {
     "epochs": 12,
     "validation_loss": 0.262,
@@ -204,9 +201,6 @@ CNN_AUGMENTED: dict[str, float | None] = {
     "parameters": 2_511_082,
 }
 """The CNN of the first homework, without and with random transforms (Table 4)."""
-
-CNN_DIAGONAL = (877, 985, 876, 932, 797, 989, 704, 970, 980, 946)
-"""Right answers in each class of 1,000, without random transforms (Figure 14)."""
 
 TABLE_3: dict[str, str] = {
     "Convolutions": "3",

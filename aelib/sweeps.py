@@ -135,11 +135,12 @@ def seeds_in(text: str | int) -> list[int]:
         first, dash, last = part.partition("-")
         if not (first.isdecimal() and (last.isdecimal() if dash else True)):
             raise AelibError(f"seeds are whole numbers such as 3, 0,2 or 0-4, not {text!r}")
-        if int(last or first) - int(first) >= MOST_SEEDS:
+        low, high = int(first), int(last or first)
+        if high < low:
+            raise AelibError(f"seeds {part} are none: the first comes first")
+        if high - low >= MOST_SEEDS:
             raise AelibError(f"seeds {text} are more than {MOST_SEEDS:,}: ask for fewer at a time")
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds:
-        raise AelibError(f"seeds {text} are none: the first comes first")
+        seeds += range(low, high + 1)
     return seeds
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy import stats
@@ -35,14 +36,14 @@ class Estimate:
     freedom: float
     seeds: tuple[float, ...]
 
-    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """Where the mean of many more seeds lies, two-sided, by Student's t."""
-        half = _student(level, self.freedom) * self.error
+        half = float(stats.t.ppf(1 - LEVEL / 2, self.freedom)) * self.error
         return self.mean - half, self.mean + half
 
-    def prediction(self, level: float = LEVEL) -> tuple[float, float]:
+    def prediction(self) -> tuple[float, float]:
         """Where one more seed lies: mean ± t · sd · √(1 + 1/n)."""
-        half = _student(level, len(self.seeds) - 1) * self.spread
+        half = float(stats.t.ppf(1 - LEVEL / 2, len(self.seeds) - 1)) * self.spread
         return self.mean - half, self.mean + half
 
     @property
@@ -57,10 +58,6 @@ class Estimate:
     def below(self, bound: float) -> float:
         """One-sided p of a mean as small as this, were the true one at `bound`."""
         return _p(bound - self.mean, self.error, self.freedom)
-
-
-def _student(level: float, freedom: float) -> float:
-    return float(stats.t.ppf(1 - level / 2, freedom))
 
 
 def _p(difference: float, error: float, freedom: float) -> float:
@@ -194,13 +191,17 @@ class Above:
     bound: float = 0.0
     also: tuple[float, ...] = ()
 
+    sides: ClassVar = ("above", "below")
+
     @property
     def asked(self) -> str:
         """In short."""
-        return f"above {self.bound:g}"
+        return f"{self.sides[0]} {self.bound:g}"
 
     def __str__(self) -> str:
-        return f"{self.asked} in every seed, and the mean is by a one-sided test; not confirmed if it is below"
+        return (
+            f"{self.asked} in every seed, and the mean is by a one-sided test; not confirmed if it is {self.sides[1]}"
+        )
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,) or (n, N)."""
@@ -211,19 +212,10 @@ class Above:
 
 
 @dataclass(frozen=True)
-class Below:
+class Below(Above):
     """A quantity is smaller than `bound`, in every seed and beyond the error of the mean."""
 
-    bound: float
-    also: tuple[float, ...] = ()
-
-    @property
-    def asked(self) -> str:
-        """In short."""
-        return f"below {self.bound:g}"
-
-    def __str__(self) -> str:
-        return f"{self.asked} in every seed, and the mean is by a one-sided test; not confirmed if it is above"
+    sides: ClassVar = ("below", "above")
 
     def decide(self, values: np.ndarray) -> Outcome:
         """`values`: (n,) or (n, N)."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
-from html.parser import HTMLParser
+from html import unescape
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -332,17 +333,4 @@ def _difference(there: Path, made: Path) -> str:
 
 
 def _words(page: Path) -> list[str]:
-    parser = _Text()
-    parser.feed(page.read_text())
-    return " ".join(parser.text).split()
-
-
-class _Text(HTMLParser):
-    """The text of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.text: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
+    return unescape(re.sub(r"<[^>]*>", " ", page.read_text())).split()

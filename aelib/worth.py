@@ -42,8 +42,7 @@ class Plan:
     Attributes:
         labels: numbers of labelled images.
         draws: of each of these numbers, by seed.
-        all_labels: the number with which drawing leaves out nothing, and is only an order.
-        most_draws: seeds with that number.
+        most_draws: of all images that train, where drawing leaves out nothing, and is only an order.
         rates: learning rates of which one is chosen for each method.
         rate_labels: the number of labels that it is chosen at.
         epochs: at most, of a network on few labels.
@@ -53,7 +52,6 @@ class Plan:
 
     labels: tuple[int, ...]
     draws: tuple[int, ...]
-    all_labels: int
     most_draws: tuple[int, ...]
     rates: tuple[float, ...]
     rate_labels: int
@@ -66,7 +64,6 @@ PLANS = {
     "report": Plan(
         labels=(10, 30, 100, 300, 1_000, 3_000, 10_000, 51_200),
         draws=(0, 1, 2, 3, 4),
-        all_labels=51_200,
         most_draws=(0, 1),  # half of the hours of all that is trained for this
         rates=(0.0003, 0.001, 0.003, 0.01),
         rate_labels=1_000,
@@ -77,7 +74,6 @@ PLANS = {
     "quick": Plan(
         labels=(10, 100, 1_000),
         draws=(0, 1),
-        all_labels=25_600,
         most_draws=(0,),
         rates=(0.001,),
         rate_labels=1_000,
@@ -88,7 +84,6 @@ PLANS = {
     "smoke": Plan(
         labels=(10, 40),
         draws=(0,),
-        all_labels=1_280,
         most_draws=(0,),
         rates=(0.001,),
         rate_labels=40,
@@ -159,10 +154,11 @@ def train_few_labels(method: str, profile: str = "report", **options: Any) -> li
     """
     chosen, plan = METHODS[known("method", method, METHODS)], PLANS[profile]
     options["learning_rate"] = rate(method, profile, **options)
-    few = [number for number in plan.labels if number < plan.all_labels]
+    most = find_profile(profile).split.train
+    few = [number for number in plan.labels if number < most]
     rows = _sweep(chosen, profile, labels=few, seeds=plan.draws, **options)
-    if plan.all_labels in plan.labels:
-        rows += _sweep(chosen, profile, labels=[plan.all_labels], seeds=plan.most_draws, **options)
+    if most in plan.labels:
+        rows += _sweep(chosen, profile, labels=[most], seeds=plan.most_draws, **options)
     return rows
 
 
@@ -203,13 +199,6 @@ class Curve:
         """Of each number of labels the mean over the draws, (S,)."""
         return np.array([np.mean(each) for each in getattr(self, what)])
 
-    def within(self, labels: Sequence[int]) -> Curve:
-        """The same at those of its numbers that are among `labels`."""
-        places = [place for place, number in enumerate(self.labels) if number in labels]
-        parts = (self.accuracy, self.cross_entropy)
-        accuracy, loss = ([part[place] for place in places] if part else [] for part in parts)
-        return Curve(self.title, [self.labels[place] for place in places], accuracy, loss)
-
 
 def _of_rows(title: str, rows: Sequence[sweeps.Row]) -> Curve:
     numbers = sorted({row.parameters["labels"] for row in rows})
@@ -248,38 +237,21 @@ def few_labels(profile: str = "report") -> tuple[dict[str, Curve], list[Run]]:
     return found, of
 
 
-def ahead_from(one: Curve, other: Curve, what: str = "accuracy") -> int | None:
-    """The smallest number of labels from which on `other` is better than `one`, in the mean over draws; None if never.
-
-    Of the numbers that both have; better is more accurate, or of a lower cross-entropy.
-    """
-    common, better = _compared(one, other, what)
-    if not len(better) or not better[-1]:
-        return None
-    worse = np.flatnonzero(~better)
-    return common[worse[-1] + 1 if len(worse) else 0]
-
-
-def _compared(one: Curve, other: Curve, what: str) -> tuple[list[int], np.ndarray]:
-    """The numbers of labels that both have, and whether `other` is better with each, in the mean over draws."""
-    common = [number for number in one.labels if number in other.labels]
-    first, second = (each.within(common).means(what) for each in (one, other))
-    return common, second > first if what == "accuracy" else second < first
-
-
 def crossing(one: Curve, other: Curve) -> str:
     """In words, with how many labels `other` is the more accurate one, in the mean over draws, and beyond chance."""
-    number = ahead_from(one, other)
-    common, better = _compared(one, other, "accuracy")
-    ahead = [each for each, is_ahead in zip(common, better, strict=True) if is_ahead]
-    before = [each for each in ahead if each < (number or np.inf)]
+    first, second = (dict(zip(each.labels, each.means(), strict=True)) for each in (one, other))
+    common = [number for number in first if number in second]
+    ahead = [number for number in common if second[number] > first[number]]
+    behind = [number for number in common if number not in ahead]
+    lasting = [number for number in ahead if not behind or number > behind[-1]]
+    before = [number for number in ahead if number not in lasting]
     few = f"with {_listed(before)} labels" if before else ""
-    if number == common[0]:
-        words = f"with any number of labels, from {number:,} on"
-    elif number is None:
+    if not behind:
+        words = f"with any number of labels, from {common[0]:,} on"
+    elif not lasting:
         words = f"{few} alone" if few else f"with no number of labels, up to {common[-1]:,}"
     else:
-        words = f"{few}, and from {number:,} on" if few else f"from {number:,} labels on"
+        words = f"{few}, and from {lasting[0]:,} on" if few else f"from {lasting[0]:,} labels on"
     return f"{words} ({_chance(one, other, ahead)})"
 
 
@@ -303,7 +275,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _differences(one: Curve, other: Curve, number: int) -> list[float]:
     """By how much `other` is more accurate with so many labels, of each draw that both have."""
-    first, second = (each.within([number]).accuracy[0] for each in (one, other))
+    first, second = (each.accuracy[each.labels.index(number)] for each in (one, other))
     return [after - before for before, after in zip(first, second, strict=False)]
 
 

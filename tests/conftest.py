@@ -12,6 +12,8 @@ from typing import NoReturn
 # One thread for each process of the tests, of which there are as many as cores: threads that outnumber the cores wait
 # for each other hundreds of times a training step. Tests about the order of threads ask for `two_threads`.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | dict(os.environ)
+# And where they do outnumber them, those that wait are not to keep the others from their work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch

@@ -10,7 +10,7 @@ import torch
 from conftest import lacking
 from filelock import FileLock
 from safetensors import _safetensors_rust
-from test_training import digest, few_loaders, train
+from test_training import SHALLOW, digest, few_loaders, train
 
 from aelib import compilation, engines, lightning, training
 
@@ -50,7 +50,7 @@ def test_without_the_headers_of_python_it_trains_uncompiled_and_says_so_once(tmp
         lacking("C++ compiler on Linux (Debian: g++)")
     with monkeypatch.context() as patch:
         patch.setattr(engines, "COMPILE_FROM_STEPS", 10**9)
-        plain = digest(*train(few_loaders(), tmp_path / "plain", max_epochs=2))
+        plain = digest(*train(few_loaders(), tmp_path / "plain", network=SHALLOW, max_epochs=2))
     compiler = tmp_path / "no-headers"
     compiler.write_text(NO_HEADERS)
     compiler.chmod(0o755)
@@ -59,7 +59,7 @@ def test_without_the_headers_of_python_it_trains_uncompiled_and_says_so_once(tmp
     with torch._inductor.config.patch({"cpp.cxx": (str(compiler),)}):
         for name in ("one", "two"):
             assert engines.choose_engine(1).compiled is (name == "one")
-            assert digest(*train(few_loaders(), tmp_path / name, max_epochs=2)) == plain
+            assert digest(*train(few_loaders(), tmp_path / name, network=SHALLOW, max_epochs=2)) == plain
     said = capsys.readouterr().err
     assert said.count("aelib: torch.compile does not work here (") == said.count("\n") == 1, said
     assert "Python.h: No such file or directory; Debian: python3-dev): training without torch.compile, up to" in said

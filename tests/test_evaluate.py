@@ -125,6 +125,13 @@ def test_the_first_of_the_found_rates_is_the_runs_own(all_tiny, tiny_results, ru
     assert evaluate.evaluate(run, "found_rates") == {}, "its rate was given"
 
 
+def test_a_code_with_more_numbers_than_there_are_images(all_tiny, tiny_results):
+    wide = experiments.obtain("convolutional", profile="smoke", folder=tiny_results, latent_dim=100, max_epochs=1)
+    assert wide.config["data"]["train"] == 64
+    for name in ("components", "pixels", "filters"):
+        assert all(np.isfinite(each).all() for each in evaluate.evaluate(wide, name).values())
+
+
 def test_samplers_are_those_that_a_model_has(all_tiny, tiny_results):
     """And all numbers of a sampler are found again by its name."""
     asked = {"profile": "smoke", "folder": tiny_results}

@@ -15,12 +15,14 @@ from aelib.errors import AelibError
 
 
 @pytest.fixture
-def folder(all_tiny, tmp_path, monkeypatch):
-    """Two variational runs, one of another β, and a summary."""
+def folder(all_tiny, shared, tmp_path, monkeypatch):
+    """Two variational runs, one of another β, and a summary: trained once, and each time a copy."""
+    kept = shared / "indexed"
+    experiments.obtain("variational", profile="smoke", maps=False, folder=kept)
+    experiments.obtain("variational", profile="smoke", maps=False, seed=3, beta=4.0, folder=kept)
+    experiments.obtain("convolutional", profile="smoke", summary=True, folder=kept)
+    shutil.copytree(kept / "smoke", tmp_path / "smoke", ignore=shutil.ignore_patterns(".*"))
     monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
-    experiments.obtain("variational", profile="smoke", maps=False)
-    experiments.obtain("variational", profile="smoke", maps=False, seed=3, beta=4.0)
-    experiments.obtain("convolutional", profile="smoke", summary=True)
     return tmp_path / "smoke"
 
 
@@ -176,12 +178,24 @@ def test_weights_that_another_run_stands_on_stay(all_tiny, tmp_path, monkeypatch
     assert (encoder / "weights.safetensors").exists()
 
 
-def older(folder):
-    """Makes one of the runs one of an older version."""
-    (path,) = (each for each in folder.glob("variational-*") if runs.about(each)[0]["seed"] == 3)
+def older(folder, seed=3):
+    """Makes one of the variational runs one of an older version."""
+    (path,) = (each for each in folder.glob("variational-*") if runs.about(each)[0]["seed"] == seed)
     _, provenance = runs.about(path)
     del provenance["differs"], provenance["code"]
     (path / "provenance.json").write_text(json.dumps(provenance))
+    return path
+
+
+def test_what_is_known_of_other_runs_stays_known(folder):
+    older(folder)
+    index.entries(folder)
+    kept = json.loads((folder / index.DIFFERENCES).read_text())
+    other = older(folder, seed=0)
+    index._differences(folder, {other: index._about(other)})
+    found = json.loads((folder / index.DIFFERENCES).read_text())
+    assert len(found) == 2
+    assert found.items() > kept.items()
 
 
 def test_a_look_at_the_runs_needs_no_pytorch(folder):

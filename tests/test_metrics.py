@@ -21,6 +21,8 @@ def test_neighbours_and_silhouette_tell_clusters_from_disorder():
     clusters, disorder = centres[LABELS] + RNG.normal(size=(400, 2)), RNG.normal(size=(400, 2))
     assert metrics.neighbour_accuracy(clusters, LABELS) > 0.95
     assert metrics.neighbour_accuracy(disorder, LABELS) < 0.25
+    twins = np.repeat(np.arange(50.0)[:, None], 2, axis=0)  # at one place two classes: neither is its own neighbour
+    assert metrics.neighbour_accuracy(twins, np.tile([0, 1], 50), 1) == 0
     assert metrics.silhouette(clusters, LABELS) > 0.7
     assert metrics.silhouette(disorder, LABELS) < 0.05
 
@@ -51,14 +53,6 @@ def test_the_divergence_of_a_gaussian_from_the_prior():
     assert metrics.gaussian_kl_to_prior(codes) == pytest.approx(0, abs=1e-3)
     assert metrics.gaussian_kl_to_prior(codes + np.array([1, 1, 0])) == pytest.approx(1, abs=0.02)
     assert metrics.gaussian_kl_to_prior(3 * codes) == pytest.approx(1.5 * (9 - 1 - np.log(9)), rel=0.02)
-
-
-def test_certain_and_uncertain_predictions():
-    certain, uncertain = np.eye(10), np.full((3, 10), 0.1)
-    assert metrics.confidence(certain) == pytest.approx(1)
-    assert metrics.confidence(uncertain) == pytest.approx(0.1)
-    assert metrics.entropy(certain) == pytest.approx(0)
-    assert metrics.entropy(uncertain) == pytest.approx(np.log(10))
 
 
 def test_a_paired_difference_sees_what_the_spread_hides():

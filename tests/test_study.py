@@ -11,10 +11,12 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -26,7 +28,7 @@ from faults import tried
 from optuna.trial import TrialState
 from processes import PATIENCE, WARM
 
-from aelib import cli, code_version, experiments, runs, study, training
+from aelib import cli, code_version, commands, experiments, runs, study, training
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
@@ -70,6 +72,21 @@ def waits(*arguments, **options):
 training.fit = waits
 """
 """A worker that waits, when it has a trial, until another one has been killed."""
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """For what is about trials and not about what happens in them: three epochs each, made up, at once."""
+
+    def fit(network, *_, watch, **__):
+        rows = []
+        for epoch in (1, 2, 3):
+            loss = network.config.latent_dim / 1000 / epoch
+            rows.append({"epoch": epoch, "learning_rate": 0.01, "train_loss": loss, "validation_loss": loss})
+            watch(rows, [0.0] * epoch)
+        return training.History(rows, 3, torch.empty(0), [0.0] * 3, training.choose_engine(0), [[0, 1]], None)
+
+    monkeypatch.setattr(training, "fit", fit)
 
 
 def epochs(folder: Path) -> int:
@@ -261,6 +278,18 @@ def test_the_command_shares_the_trials_between_workers_and_says_how_it_stands(mo
     assert shown.startswith("4 trials: 4 completed, 0 pruned, 0 failed, 0 running, 0 to come\nbest: ")
 
 
+def test_the_status_is_shown_in_place_of_the_last_one_however_long_its_lines(monkeypatch, capsys):
+    seen = [["one", "x" * 100], ["two"]]
+    monkeypatch.setattr(study, "describe", lambda _: seen.pop(0))
+    monkeypatch.setattr(study, "status", lambda _: SimpleNamespace(finished=len(seen) == 1))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setenv("COLUMNS", "40")
+    commands._study_status(None)
+    shown = capsys.readouterr().out
+    assert shown == f"one\n{'x' * 100}\n\033[4F\033[Jtwo\n"
+
+
 def test_the_status_of_a_study_in_the_making(tmp_path):
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
@@ -325,7 +354,7 @@ def test_a_study_without_a_completed_trial_says_why_and_is_not_published(tmp_pat
     assert not plan.path.exists()
 
 
-def test_a_database_that_goes_away_is_named(tmp_path, monkeypatch):
+def test_a_database_that_goes_away_is_named(tmp_path, untrained, monkeypatch):
     database = tmp_path / "study.sqlite"
     plan = Plan("smoke", storage=f"sqlite:///{database}", folder=tmp_path / "results")
     assert study.status(plan).records == []
@@ -341,7 +370,7 @@ def test_a_database_that_goes_away_is_named(tmp_path, monkeypatch):
         study.obtain(plan)
 
 
-def test_a_fault_of_the_program_stops_the_worker_and_loses_nothing(tmp_path, monkeypatch):
+def test_a_fault_of_the_program_stops_the_worker_and_loses_nothing(tmp_path, untrained, monkeypatch):
     plan = Plan("smoke", folder=tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", lambda *_, **__: {}["no such key"])
@@ -351,7 +380,7 @@ def test_a_fault_of_the_program_stops_the_worker_and_loses_nothing(tmp_path, mon
     assert len(study.obtain(plan).trials) == 4
 
 
-def test_a_poor_trial_is_pruned(tmp_path, monkeypatch):
+def test_a_poor_trial_is_pruned(tmp_path, untrained, monkeypatch):
     strict = optuna.pruners.PercentilePruner(0.0, n_startup_trials=1, n_warmup_steps=1)
     monkeypatch.setattr(Plan, "pruner", lambda self: strict)
     found = study.obtain(Plan("smoke", folder=tmp_path))
@@ -384,14 +413,14 @@ def work_where_another_takes_trial_0(tmp_path, monkeypatch, then):
     return study.status(plan).records
 
 
-def test_a_worker_that_was_taken_for_dead_gives_its_trial_up(tmp_path, monkeypatch):
+def test_a_worker_that_was_taken_for_dead_gives_its_trial_up(tmp_path, untrained, monkeypatch):
     """Another worker claims trial 0 while it is trained: its result counts, once."""
     found = work_where_another_takes_trial_0(tmp_path, monkeypatch, lambda here: here.tell(0, 0.5))
     assert found[0].value == 0.5
     assert [each.state for each in found] == [TrialState.COMPLETE] * 4
 
 
-def test_of_a_trial_that_another_worker_has_a_want_of_memory_says_nothing(tmp_path, monkeypatch):
+def test_of_a_trial_that_another_worker_has_a_want_of_memory_says_nothing(tmp_path, untrained, monkeypatch):
     def exhausts(_):
         raise MemoryError
 
@@ -596,7 +625,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_path, monkeypatch, capsys):
+def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_path, untrained, monkeypatch, capsys):
     plan, fit = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path), training.fit
     plan.workspace.mkdir(parents=True)
 
@@ -631,7 +660,7 @@ def test_a_trial_that_another_program_ends_counts_as_failed(ending, url, tmp_pat
 
 
 @pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
-def test_copies_and_trials_of_nobody_are_left_out(url, tmp_path, monkeypatch, capsys):
+def test_copies_and_trials_of_nobody_are_left_out(url, tmp_path, untrained, monkeypatch, capsys):
     """Of our own space, and with all that a training leaves: no worker has begun them here."""
     plan, fit = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path), training.fit
 
@@ -684,7 +713,7 @@ def test_the_status_tells_what_another_program_has_ended(tmp_path):
         (4, {"conv": 9}),
     ],
 )
-def test_trials_that_somebody_enqueues(ours, wrong, tmp_path, monkeypatch, capsys):
+def test_trials_that_somebody_enqueues(ours, wrong, tmp_path, untrained, monkeypatch, capsys):
     """Before the last one they are taken, after it they are not; for what is not of the space others are trained."""
     plan = Plan("smoke", folder=tmp_path)
     plan.workspace.mkdir(parents=True)
@@ -718,7 +747,7 @@ def test_trials_that_somebody_enqueues(ours, wrong, tmp_path, monkeypatch, capsy
     ],
     ids=lambda strange: next(iter(strange)),
 )
-def test_trials_of_another_space_that_somebody_adds(strange, tmp_path, monkeypatch, capsys):
+def test_trials_of_another_space_that_somebody_adds(strange, tmp_path, untrained, monkeypatch, capsys):
     """Others take their places, and nothing is learnt from them; a database refuses all but the first kind."""
     plan, fit = Plan("smoke", folder=tmp_path), training.fit
 
@@ -749,7 +778,7 @@ STRANGE = {
 
 @pytest.mark.parametrize("url", [None, "sqlite:///{}/study.sqlite"], ids=["journal", "database"])
 @pytest.mark.parametrize("kind", STRANGE)
-def test_a_trial_that_another_program_began_in_a_space_of_its_own(kind, url, tmp_path, monkeypatch, capsys):
+def test_a_trial_that_another_program_began_in_a_space_of_its_own(kind, url, tmp_path, untrained, monkeypatch, capsys):
     """It is left out; where a journal then takes no parameters of ours, that is said, each time."""
     monkeypatch.setattr(queue, "UNCLAIMED", 0.1)
     plan = Plan("smoke", storage=url and url.format(tmp_path), folder=tmp_path)
@@ -779,7 +808,7 @@ def test_a_study_that_another_program_made_for_another_goal_is_named(directions,
         study.obtain(plan)
 
 
-def test_a_study_that_another_program_deletes_is_named(tmp_path, monkeypatch):
+def test_a_study_that_another_program_deletes_is_named(tmp_path, untrained, monkeypatch):
     plan, fit = Plan("smoke", storage=f"sqlite:///{tmp_path}/study.sqlite", folder=tmp_path / "results"), training.fit
 
     def deleted_meanwhile(*arguments, **options):

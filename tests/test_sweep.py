@@ -122,12 +122,12 @@ def _raise(error):
 
 SIGNALLED = f"""
 {tiny.BEGIN}
-import signal, sys
-from aelib import cli, sweeps
+import multiprocessing, signal, sys
+from aelib import cli, cores, sweeps
 from test_sweep import _sleeps
 sweeps._train = _sleeps
+cores.get_context = lambda _: multiprocessing.get_context("fork")  # a new one takes seconds to import everything
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
-print("begun", flush=True)
 sys.exit(cli.main("train variational --profile smoke --seeds 0-7 --workers 2".split()))
 """
 
@@ -139,13 +139,12 @@ def _sleeps(name, options, folder):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_interrupted_its_processes_end_with_it(number, status, tmp_path):
+def test_interrupted_its_processes_end_with_it(number, status, tmp_path, python):
     """Those that train are killed, and none of those that wait begins."""
-    environment = os.environ | {"AELIB_RESULTS": str(tmp_path), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    program = subprocess.Popen([sys.executable, "-c", SIGNALLED], env=environment, stderr=subprocess.PIPE, text=True)
+    program = python(SIGNALLED, AELIB_RESULTS=str(tmp_path))
     _until(lambda: len([*tmp_path.glob("began-*")]) == 2)
     program.send_signal(number)
-    _, said = program.communicate(timeout=PATIENCE)
+    _, said = program.communicate()
     assert program.returncode == status
     assert said.splitlines()[-1].startswith("aelib: interrupted")
     assert len([*tmp_path.glob("began-*")]) == 2
@@ -252,6 +251,7 @@ def test_the_command_sweeps(tmp_path, monkeypatch, capsys):
     for wrong, said in (
         (["--seeds", "4-x"], "seeds are whole numbers"),
         (["--seeds", "4-2"], "seeds 4-2 are none"),
+        (["--seeds", "0-1,4-2"], "seeds 4-2 are none"),
         (["--seeds", "0-4000000000"], "seeds 0-4000000000 are more than 10,000"),
         (["--dataset", ""], "dataset is empty"),
         (["--set", "seed=3"], "--set takes each parameter of the experiment once"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from aelib import cli, evaluate, experiments, runs, sweeps, worth
+from aelib import cli, evaluate, experiments, profiles, runs, sweeps, worth
 from aelib.data import Batches, GarmentLoaders, SplitConfig, in_turns, synthetic
 from aelib.errors import AelibError
 from aelib.models import EncoderClassifier
@@ -166,7 +166,6 @@ def test_the_plan_trains_each_method_once(all_tiny, monkeypatch, capsys):
         worth.PLANS["smoke"],
         labels=(10, 64),
         draws=(0, 1),
-        all_labels=64,
         rates=(1e-5, 0.001),
         rate_labels=20,
         epochs=1,
@@ -193,8 +192,8 @@ def test_the_plan_trains_each_method_once(all_tiny, monkeypatch, capsys):
 
 
 def test_plans_name_numbers_that_are_there():
-    for plan in worth.PLANS.values():
-        assert max(plan.labels) <= plan.all_labels
+    for name, plan in worth.PLANS.items():
+        assert max(plan.labels) <= profiles.find_profile(name).split.train
         assert len({*plan.draws}) == len(plan.draws)
         assert worth.RATE_DRAW not in plan.draws
         assert np.all(np.diff(plan.labels) > 0)
@@ -206,8 +205,6 @@ def curve(*accuracies, labels=(10, 100, 1000)):
 
 def test_who_is_ahead_from_how_many_labels_on():
     slow, quick = curve(0.5, 0.7, 0.9), curve(0.6, 0.72, 0.8)
-    assert worth.ahead_from(quick, slow) == 1000
-    assert worth.ahead_from(slow, quick) is None, "in the end it is behind"
     assert worth.crossing(quick, slow) == (
         "from 1,000 labels on (beyond chance with each of them; behind, beyond chance, with 10 and 100)"
     )
@@ -226,9 +223,6 @@ def test_who_is_ahead_from_how_many_labels_on():
     assert worth.crossing(slow, curve(0.6, 0.1, labels=(10, 5000))) == (
         "with any number of labels, from 10 on (beyond chance with each of them)"
     )
-    assert worth.ahead_from(quick, curve(0.7, 0.7, 0.9)) == 1000, "ahead, behind, ahead: from the last time on"
-    losses = worth.Curve("b", [10, 100], [[0.5], [0.5]], [[2.0], [1.0]])
-    assert worth.ahead_from(losses, worth.Curve("c", [10, 100], [[0], [0]], [[3.0], [0.5]]), "cross_entropy") == 100
 
 
 def test_whether_that_may_be_chance_is_said_draw_by_draw():

@@ -3,5 +3,3 @@
 from aelib.book.cache import Line
 from aelib.book.chapter import chapters
 from aelib.book.driver import build, build_chapter, profile_of
-
-__all__ = ["Line", "build", "build_chapter", "chapters", "profile_of"]

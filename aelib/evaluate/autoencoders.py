@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 from sklearn.decomposition import PCA
 
 from aelib import corruption, engines, experiments, latent, metrics
@@ -42,11 +43,12 @@ def sharpness(images: np.ndarray) -> np.ndarray:
 def components(run: Run) -> Numbers:
     """`error`: squared, of each test image, (M,), given back from as many principal components as the code has numbers.
 
-    They are those of the images that the run was trained on.
+    They are those of the images that the run was trained on, no more than these are.
     """
     trained, loaders = experiments.open_run(run), experiments.prepared(run)[1]
     seen = np.concatenate([images.flatten(1).numpy() for images, _ in loaders.train_dataloader()])
-    model = PCA(n_components=trained.codes.shape[1], svd_solver="covariance_eigh").fit(seen.astype(np.float64))
+    count = min(trained.codes.shape[1], len(seen))
+    model = PCA(n_components=count, svd_solver="covariance_eigh").fit(seen.astype(np.float64))
     flat = trained.images.reshape(len(trained.images), -1)
     made = model.inverse_transform(model.transform(flat.astype(np.float64)))
     return {"error": ((made - flat) ** 2).mean(1).astype(np.float32)}
@@ -100,8 +102,8 @@ def classes(run: Run) -> Numbers:
     found = {}
     for name, points in places.items():
         centres = latent.centroids(points, trained.labels)
-        found[f"{name}_neighbours"] = np.asarray(metrics.neighbour_accuracy(points, trained.labels))
         found[f"{name}_silhouette"] = np.asarray(metrics.silhouette(points, trained.labels))
+        found[f"{name}_neighbours"] = np.asarray(metrics.neighbour_accuracy(points, trained.labels))
         found[f"{name}_distances"] = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     return found
 
@@ -120,8 +122,8 @@ def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
     answered = probabilities(cnn, drawn)
     real = features_seen(eye, trained.images)
     found = {
-        "confidence": metrics.confidence(answered),
-        "entropy": metrics.entropy(answered),
+        "confidence": answered.max(1),
+        "entropy": entropy(answered, axis=1),
         "sharpness": sharpness(drawn),
         "frechet": np.asarray(metrics.frechet_distance(features_seen(eye, drawn), real)),
     }
@@ -175,12 +177,9 @@ def restorations(
     torch.manual_seed(0)
     result = {}
     for name, way in zip(CORRUPTIONS, ways, strict=True):
-        corrupted = way(images)
-        if name not in names:
-            continue
-        with torch.no_grad():
-            restored = torch.cat([dae.model(part) for part in corrupted.split(500)])
-        result[name] = (corrupted[:, 0].numpy(), restored[:, 0].numpy())
+        corrupted = way(images)[:, 0].numpy()
+        if name in names:
+            result[name] = (corrupted, dae.model.reconstruct(corrupted))
     return result
 
 

@@ -128,7 +128,8 @@ def pixels(run: Run) -> Numbers:
         for each in (garments.train_images, garments.test_images[: split.test])
     )
     used = loaders.train_indices.numpy()
-    found = PCA(n_components=model.config.latent_dim, svd_solver="covariance_eigh").fit(train[used])
+    count = min(model.config.latent_dim, len(used))
+    found = PCA(n_components=count, svd_solver="covariance_eigh").fit(train[used])
     result = _probed({"components": (found.transform(train), found.transform(test))}, loaders)
     labels, tests = garments.train_labels.numpy(), garments.test_labels[: split.test].numpy()
     accuracies = []

@@ -16,7 +16,7 @@ from aelib.experiments.making import (
     source_asked,
     train_again,
 )
-from aelib.experiments.measures import encode, evaluate, measure, outputs, summarise
+from aelib.experiments.measures import encode, evaluate, outputs, summarise
 from aelib.experiments.opened import (
     Trained,
     TrainedRun,
@@ -30,43 +30,4 @@ from aelib.experiments.opened import (
     trained_on,
 )
 from aelib.experiments.origin import command, differences, doubt, mend, source_of
-from aelib.experiments.registry import EXPERIMENTS, as_configured, configure, find_experiment
-
-__all__ = [
-    "EXPERIMENTS",
-    "AutoencoderExperiment",
-    "ClassifierExperiment",
-    "Experiment",
-    "SecondStageExperiment",
-    "Trained",
-    "TrainedRun",
-    "TransferExperiment",
-    "as_configured",
-    "begun",
-    "check",
-    "command",
-    "configure",
-    "differences",
-    "doubt",
-    "encode",
-    "evaluate",
-    "find",
-    "find_experiment",
-    "ladder",
-    "load_model",
-    "measure",
-    "measure_again",
-    "mend",
-    "obtain",
-    "only_known_parameters",
-    "open_run",
-    "outputs",
-    "prepared",
-    "random_box",
-    "source_asked",
-    "source_of",
-    "summarise",
-    "tested_on",
-    "train_again",
-    "trained_on",
-]
+from aelib.experiments.registry import EXPERIMENTS, as_configured, configure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,15 +77,9 @@ def obtain(
     which = {"profile": profile, "dataset": dataset, "seed": seed, "config": config, "source": source, **parameters}
     check(name, **which)
 
-    def search(plan: Any) -> Any:
-        from aelib import study  # and with it Optuna, which takes a second to import
-
-        return study.obtain(plan)
-
-    def need(of: str, **options: Any) -> Run:
-        return obtain(of, weights=False, **{"precision": precision, "maps": maps} | options)
-
-    asked = _asked(name, search, need, folder=runs.folder_of(folder), summary=summary, weights=weights, **which)
+    made = {"precision": precision, "maps": maps}
+    options: dict[str, Any] = {"folder": runs.folder_of(folder), "summary": summary, "weights": weights, **which}
+    asked = _asked(name, made, again=again, **options)
     assert asked is not None
 
     def make(workspace: Path) -> Contents:
@@ -120,15 +114,7 @@ def find(
     """
     check(name, **which)
 
-    def search(plan: Any) -> Any:
-        from aelib import study
-
-        return study.load(plan) if runs.is_there(plan.path) else None
-
-    def need(of: str, **options: Any) -> Run | None:
-        return find(of, weights=False, **options)
-
-    asked = _asked(name, search, need, folder=runs.folder_of(folder), summary=summary, weights=weights, **which)
+    asked = _asked(name, None, folder=runs.folder_of(folder), summary=summary, weights=weights, **which)
     return TrainedRun(**vars(runs.load(asked.path))) if asked and runs.is_there(asked.path) else None
 
 
@@ -204,12 +190,13 @@ class Asked:
 
 def _asked(
     name: str,
-    search: Callable[[Any], Any],
-    need: Callable[..., Run | None],
+    made: dict[str, Any] | None,
     *,
     folder: Path,
     summary: bool,
     weights: bool,
+    again: bool = False,
+    source_weights: bool = False,
     profile: str = "report",
     dataset: str | Path | None = None,
     seed: int = 0,
@@ -217,19 +204,26 @@ def _asked(
     source: Source = None,
     **parameters,
 ) -> Asked | None:
-    """What is asked for; None where `search`, for the study, or `need`, for the source, finds none."""
+    """What is asked for.
+
+    Args:
+        made: how the study and the source are made, if they are not there; None if they are not to be made: then what
+            is asked for is None, too, where one of them is missing.
+        source_weights: whether the source's weights are needed; if not, they are where the run is to be made.
+    """
     chosen, experiment = find_profile(profile, dataset), EXPERIMENTS[name]
     if config == "study":
-        from aelib import study
+        from aelib import study  # and with it Optuna, which takes a second to import
 
-        found = search(study.Plan(profile, folder=folder, dataset=dataset))
-        if found is None:
+        plan = study.Plan(profile, folder=folder, dataset=dataset)
+        if made is None and not runs.is_there(plan.path):
             return None
-        experiment = experiment.with_choice(*found.winner())
+        experiment = experiment.with_choice(*study.obtain(plan).winner())
     run, (of, theirs) = None, source_asked(name, source)
     if of:
         same = {"profile": profile, "dataset": dataset, "seed": seed, "config": config, "folder": folder}
-        run = need(of, **same | theirs)
+        options: dict[str, Any] = {"weights": source_weights, **same, **theirs}
+        run = find(of, **options) if made is None else obtain(of, **made | options)
         if run is None:
             return None
         experiment = experiment.standing_on(as_configured(run.config))
@@ -244,15 +238,21 @@ def _asked(
     }
     if run:
         config_of[experiment.source_key] = runs.digest_of_weights(run.path)
-    path = runs.run_path(folder / profile, name, config_of)
-    there, variant = runs.is_there(path), dict[str, Any]()
+
+    def place(**variant: bool) -> Path:
+        return runs.run_path(folder / profile, name, config_of | variant)
+
+    there, variant = runs.is_there(place()), dict[str, bool]()
+    lacking = weights and not summary and there and runs.has_left_out_weights(place())
     if summary and not there:
         variant = {"summary": True}
-    elif weights and not summary and there and runs.has_left_out_weights(path):
+    elif lacking or (not there and runs.is_there(place(weights=True))):  # the latter where a worker was given it alone
         variant = {"weights": True}
-    if variant:
-        config_of |= variant
-        path = runs.run_path(folder / profile, name, config_of)
+    path, config_of = place(**variant), config_of | variant
+    if run and not (run.weights or source_weights) and (again or not runs.is_there(path)):
+        which = {"profile": profile, "dataset": dataset, "seed": seed, "config": config, "source": source, **parameters}
+        options = {"folder": folder, "summary": summary, "weights": weights, "again": again}
+        return _asked(name, made, source_weights=True, **options, **which)
     about = {"profile": profile, "differs": origin.differences(config_of, profile, run)}
     return Asked(experiment, config_of, path, run, about)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from aelib.figures.drawing import GREYS, Drawing, Stored, add_legend, classes_of, colours, in_our_style, new_figure
+from aelib.figures.drawing import GREYS, Drawing, Stored, add_legend, classes_of, colours, new_figure, styled
 
 
-@in_our_style
+@styled()
 def class_map(
     points: np.ndarray, labels: np.ndarray, images: np.ndarray, axes: tuple[str, str], *, of: Sequence[Stored]
 ) -> Drawing:
@@ -26,11 +27,7 @@ def class_map(
     names = [classes_of(of)[label] for label in labels]
     figure = new_figure(4.7, of, {axes[0]: points[:, 0], axes[1]: points[:, 1], "class": names})
     axis = figure.subplots()
-    # Drawn in random order, or the last class would cover the others.
-    order = np.random.default_rng(0).permutation(len(points))
-    axis.scatter(
-        points[order, 0], points[order, 1], s=5, c=colours(labels[order]), alpha=0.7, linewidths=0, rasterized=True
-    )
+    _scatter(axis, points, labels, size=5)
     for index in _spread(points, distance=0.13):
         thumbnail = OffsetImage(images[index], zoom=0.5, cmap=GREYS, norm=Normalize(0, 1))
         frame = {"edgecolor": str(colours(labels[index])), "linewidth": 1.2, "boxstyle": "square,pad=0.1"}
@@ -38,6 +35,13 @@ def class_map(
     axis.set(xlabel=axes[0], ylabel=axes[1])
     add_legend(figure, of, loc="outside right center")
     return figure
+
+
+def _scatter(axis: Axes, points: np.ndarray, labels: np.ndarray, *, size: float) -> None:
+    # Drawn in random order, or the last class would cover the others.
+    order = np.random.default_rng(0).permutation(len(points))
+    x, y = points[order].T
+    axis.scatter(x, y, s=size, c=colours(labels[order]), alpha=0.7, linewidths=0, rasterized=True)
 
 
 def pca_axes(shares: Sequence[float]) -> tuple[str, str]:
@@ -59,7 +63,7 @@ def _spread(points: np.ndarray, *, distance: float) -> list[int]:
     return chosen
 
 
-@in_our_style
+@styled()
 def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """Several maps side by side, with one legend for all (Figures 17 and 18).
 
@@ -69,17 +73,8 @@ def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray, *, of: Sequen
     """
     columns = {f"{title}, {axis}": points[:, axis - 1] for title, points in maps.items() for axis in (1, 2)}
     figure = new_figure(3.1, of, columns | {"class": [classes_of(of)[label] for label in labels]})
-    order = np.random.default_rng(0).permutation(len(labels))
     for axis, (title, points) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
-        axis.scatter(
-            points[order, 0],
-            points[order, 1],
-            s=1.5,
-            c=colours(labels[order]),
-            alpha=0.7,
-            linewidths=0,
-            rasterized=True,
-        )
+        _scatter(axis, points, labels, size=1.5)
         axis.set_title(title, fontsize=10)
         axis.set(xticks=[], yticks=[])
         axis.grid(False)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from aelib.figures.drawing import COLOURS, GUIDE, MARKERS, Drawing, Stored, in_our_style, log_losses, new_figure
+from aelib.figures.drawing import COLOURS, GUIDE, MARKERS, Drawing, Stored, log_losses, new_figure, styled
 
 
-@in_our_style
+@styled()
 def dots(
     rows: Mapping[str, Mapping[str, Sequence[float]]],
     label: str,
@@ -67,7 +67,7 @@ class Curve:
     log: bool = False
 
 
-@in_our_style
+@styled()
 def along(panels: Sequence[Curve], label: str, *, log: bool = True, of: Sequence[Stored]) -> Drawing:
     """Panels, one below the other, over one axis: a dot a seed, a line through their means.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import csv
-import functools
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol
 
 import matplotlib.style
 import numpy as np
@@ -47,23 +46,11 @@ STYLE: dict[str, Any] = {
 """Of each figure, whatever a user's matplotlibrc says; what else is drawn in this process stays as it is."""
 
 
-def styled() -> AbstractContextManager[None]:
-    """Within it, `STYLE` holds."""
-    return matplotlib.style.context(["default", STYLE])
-
-
-Draw = TypeVar("Draw", bound=Callable[..., "Drawing"])
-
-
-def in_our_style(draw: Draw) -> Draw:
-    """A function that draws in our style."""
-
-    @functools.wraps(draw)
-    def drawn(*arguments: Any, **options: Any) -> Drawing:
-        with styled():
-            return draw(*arguments, **options)
-
-    return cast(Draw, drawn)
+@contextmanager
+def styled() -> Iterator[None]:
+    """Within it, or within a function that it decorates, `STYLE` holds."""
+    with matplotlib.style.context(["default", STYLE]):
+        yield
 
 
 class Stored(Protocol):

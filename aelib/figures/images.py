@@ -17,8 +17,8 @@ from aelib.figures.drawing import (
     Drawing,
     Stored,
     classes_of,
-    in_our_style,
     new_figure,
+    styled,
 )
 
 
@@ -29,7 +29,7 @@ def show(axis: Axes, image: np.ndarray, title: str = "") -> None:
     axis.set_title(title, fontsize=9, pad=3)
 
 
-@in_our_style
+@styled()
 def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), of: Sequence[Stored]) -> Drawing:
     """Images in rows of `columns`, each with its title if there are any (Figures 5, 6 and 20).
 
@@ -39,15 +39,15 @@ def image_grid(images: np.ndarray, *, columns: int, titles: Sequence[str] = (), 
     rows = -(-len(images) // columns)
     title_height = 0.25 if titles else 0.05
     figure = new_figure(rows * (WIDTH / columns + title_height), of)
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, image, title in zip(axes, images, [*titles, *[""] * (len(images) - len(titles))], strict=False):
         show(axis, image, title)
-    for axis in list(axes)[len(images) :]:
+    for axis in axes[len(images) :]:
         axis.set_axis_off()
     return figure
 
 
-@in_our_style
+@styled()
 def reconstructions(images: np.ndarray, outputs: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """Originals above and their reconstructions below, one column a class.
 
@@ -68,7 +68,7 @@ def epochs_shown(total: int, report: Sequence[int]) -> list[int]:
     return np.unique(np.geomspace(1, total, len(report)).round().astype(int)).tolist()
 
 
-@in_our_style
+@styled()
 def architecture(
     sizes: Sequence[int], channels: Sequence[int], convs: Sequence[tuple[int, int, int]], units: Sequence[int]
 ) -> Drawing:
@@ -129,7 +129,7 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPa
     return FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color=GUIDE, linewidth=0.9)
 
 
-@in_our_style
+@styled()
 def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = (), of: Sequence[Stored]) -> Drawing:
     """Images in labelled rows, one column an example (Figure 10).
 
@@ -148,7 +148,7 @@ def rows_of_images(rows: Mapping[str, np.ndarray], *, titles: Sequence[str] = ()
     return figure
 
 
-@in_our_style
+@styled()
 def generated(models: Mapping[str, tuple[np.ndarray, np.ndarray]], *, of: Sequence[Stored]) -> Drawing:
     """For each model its decoded centroids, titled by class, and its decoded random codes (Figure 20).
 

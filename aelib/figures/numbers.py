@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter
 
-from aelib.figures.drawing import COLOURS, GUIDE, REPORT, Drawing, Stored, in_our_style, new_figure
+from aelib.figures.drawing import COLOURS, GUIDE, REPORT, Drawing, Stored, log_losses, new_figure, styled
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CostPanel:
     lines: Mapping[str, Sequence[float]]
 
 
-@in_our_style
+@styled()
 def growth(panels: Sequence[CostPanel], *, of: Sequence[Stored]) -> Drawing:
     """What more costs, all axes in logarithm; a dotted line of slope 1 leaves each first point."""
     points = [
@@ -48,12 +48,10 @@ def growth(panels: Sequence[CostPanel], *, of: Sequence[Stored]) -> Drawing:
             axis.plot(panel.counts, values, color=colour, marker=marker, markersize=5, label=name)
             proportional = [values[0] * each / panel.counts[0] for each in panel.counts]
             axis.plot(panel.counts, proportional, color=colour, linestyle=":", linewidth=0.9)
-        axis.set(xscale="log", yscale="log", xlabel=f"{panel.what}, log scale", ylabel=f"{panel.cost}, log scale")
+        axis.set(xscale="log", xlabel=f"{panel.what}, log scale", ylabel=panel.cost)
         axis.set_xticks(panel.counts, [f"{each:,}" for each in panel.counts], minor=False)
         axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        log_losses(axis, (1, 2, 5))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)  # within, it would cover a line
     return figure
 
@@ -83,7 +81,7 @@ FARTHEST = 300
 """Per cent that a number differs by; what differs by more, as in a profile of synthetic garments, is drawn there."""
 
 
-@in_our_style
+@styled()
 def reproductions(rows: Sequence[Reproduced], *, of: Sequence[Stored]) -> Drawing:
     """Each number of the report's with ours, by how many per cent they differ; the scale is logarithmic beyond ±2 %."""
     seeds = max(len(row.ours) for row in rows)

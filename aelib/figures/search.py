@@ -18,14 +18,14 @@ from aelib.figures.drawing import (
     SHADE,
     Drawing,
     Stored,
-    in_our_style,
     log_losses,
     new_figure,
     ours_and_theirs,
+    styled,
 )
 
 
-@in_our_style
+@styled()
 def study_history(
     values: np.ndarray, pruned: np.ndarray, random: int, *, theirs: np.ndarray | None = None, of: Sequence[Stored]
 ) -> Drawing:
@@ -61,7 +61,7 @@ def study_history(
     return figure
 
 
-@in_our_style
+@styled()
 def latent_scatter(
     dims: np.ndarray,
     values: np.ndarray,
@@ -119,7 +119,7 @@ def _cut(axis: Axes, places: np.ndarray, losses: np.ndarray) -> None:
         axis.annotate(f"▲ {loss:.2f}", (place, 1), (-4, 0), edge, "offset points", fontsize=8, va="top")
 
 
-@in_our_style
+@styled()
 def best_of(
     bands: Mapping[str, np.ndarray], courses: Mapping[str, np.ndarray], colours: Sequence[str], *, of: Sequence[Stored]
 ) -> Drawing:
@@ -154,7 +154,7 @@ def best_of(
     return figure
 
 
-@in_our_style
+@styled()
 def found_rates(rates: Mapping[str, np.ndarray], taken: Mapping[str, float], *, of: Sequence[Stored]) -> Drawing:
     """What the learning-rate finder suggests to one training with many seeds, for each of several trainings.
 
@@ -181,7 +181,7 @@ def found_rates(rates: Mapping[str, np.ndarray], taken: Mapping[str, float], *, 
     return figure
 
 
-@in_our_style
+@styled()
 def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: Sequence[Stored]) -> Drawing:
     """Share of the variation of the loss that each hyper-parameter explains, beside the report's (Figure 15).
 
@@ -203,7 +203,7 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: S
     return figure
 
 
-@in_our_style
+@styled()
 def study_contour(
     dims: np.ndarray,
     units: np.ndarray,
@@ -244,7 +244,7 @@ def study_contour(
     return figure
 
 
-@in_our_style
+@styled()
 def pareto_fronts(costs: Mapping[str, np.ndarray], values: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """The loss against each cost; a line joins the trials that no other beats in both.
 

@@ -17,16 +17,16 @@ from aelib.figures.drawing import (
     Drawing,
     Stored,
     classes_of,
-    in_our_style,
     log_losses,
     new_figure,
+    styled,
 )
 
 History = Sequence[Mapping[str, float]]
 """One row an epoch, with `epoch`, `train_loss` and `validation_loss`."""
 
 
-@in_our_style
+@styled()
 def loss_history(
     histories: Sequence[History],
     *,
@@ -93,7 +93,7 @@ def _losses(
     axis.legend(fontsize=8, ncols=2 if theirs else 1)
 
 
-@in_our_style
+@styled()
 def loss_histories(
     histories: Mapping[str, Sequence[History]],
     *,
@@ -116,7 +116,7 @@ def loss_histories(
     return figure
 
 
-@in_our_style
+@styled()
 def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """Counts, (C, C): predicted class across, true class down (Figures 8 and 14)."""
     # The square root lets the few confusions be seen beside the many right answers.
@@ -124,7 +124,7 @@ def confusion_matrix(matrix: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     return _classes_by_classes(matrix, str, dark, of, shades=np.sqrt(matrix), cmap="Blues")
 
 
-@in_our_style
+@styled()
 def confusion_difference(ours: np.ndarray, theirs: np.ndarray, *, of: Sequence[Stored]) -> Drawing:
     """Our answers to a thousand images of each class minus the report's: predicted class across, true class down.
 
@@ -167,7 +167,7 @@ def _classes_by_classes(
     return figure
 
 
-@in_our_style
+@styled()
 def finder_curve(
     curves: Sequence[tuple[np.ndarray, np.ndarray]],
     chosen: Sequence[float],

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from aelib.figures.drawing import COLOURS, GUIDE, MARKERS, Drawing, Stored, in_our_style, new_figure
+from aelib.figures.drawing import COLOURS, GUIDE, MARKERS, Drawing, Stored, new_figure, styled
 
 LINES = ("-", "--", "-.", ":")
 
@@ -28,7 +28,7 @@ def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, l
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
-@in_our_style
+@styled()
 def with_labels(
     curves: Mapping[str, tuple[Sequence[int], Sequence[Sequence[float]]]],
     what: str,
@@ -68,7 +68,7 @@ def with_labels(
     return figure
 
 
-@in_our_style
+@styled()
 def restoring(
     panels: Mapping[str, tuple[Sequence[float], str, Mapping[str, tuple[np.ndarray, np.ndarray]]]],
     *,
@@ -96,7 +96,7 @@ def restoring(
     return figure
 
 
-@in_our_style
+@styled()
 def reliability(panels: Mapping[str, Mapping[str, np.ndarray]], *, of: Sequence[Stored]) -> Drawing:
     """Accuracy against confidence in bins, by classifier, `before` and `after` scaling: (3, B) counts, both shares."""
     rows = [
@@ -123,7 +123,7 @@ def reliability(panels: Mapping[str, Mapping[str, np.ndarray]], *, of: Sequence[
     return figure
 
 
-@in_our_style
+@styled()
 def refusing(shares: np.ndarray, curves: Mapping[str, np.ndarray], *, of: Sequence[Stored]) -> Drawing:
     """Accuracy on what is answered, (S,), against the share of the images that is refused, (S,)."""
     rows = [
@@ -138,7 +138,7 @@ def refusing(shares: np.ndarray, curves: Mapping[str, np.ndarray], *, of: Sequen
     return figure
 
 
-@in_our_style
+@styled()
 def odd(titles: Sequence[str], scores: Mapping[str, Sequence[tuple[float, float]]], *, of: Sequence[Stored]) -> Drawing:
     """Area under the ROC curve of each score for each of what is odd, with 95 % intervals; at 0.5 nothing is told.
 

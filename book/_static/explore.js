@@ -1,6 +1,6 @@
 /* The page "Play with the latent space": seven exhibits, each in the element that names it as its data-explore.
 
-   The data, written by `aelib/book/explorer.py`, are scripts that are loaded when an exhibit comes near the window: a page
+   The data, written by `aelib/book/explorer.py`, are scripts, loaded one after the other in the order of the page: one
    that was opened from a folder may load nothing else. */
 "use strict";
 
