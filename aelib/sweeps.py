@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -242,9 +243,16 @@ def _train_afar(name: str, options: dict[str, Any], needed: Packed) -> Packed:
 def _needed(
     name: str, jobs: dict[int, dict], folder: Path, executor: Executor, failed: dict[int, str]
 ) -> dict[int, Packed]:
-    """What each run stands on, a study or an encoder, made if it is missing; in `failed`, why it could not be."""
+    """What each run stands on, a study or an encoder, made if it is missing; in `failed`, why it could not be.
+
+    And of the run itself what is kept without weights.
+    """
     needed: dict[int, Packed] = {number: {} for number in jobs}
     for number, job in jobs.items():
+        with suppress(AelibError):
+            kept = experiments.find(name, folder=folder, **_but_extent(job) | {"weights": False})
+            if kept and not kept.weights:  # then it is to be made beside that, under another name
+                needed[number] |= _packed(kept.path)
         if job.get("config") == "study":
             from aelib import study  # and with it Optuna, which takes a second to import
 

@@ -191,6 +191,19 @@ def test_runs_come_back_from_machines_that_share_no_folder(tmp_path, trained, mo
     assert len(trained) == 6
 
 
+def test_an_encoder_without_weights_is_made_again_before_it_goes_afar(tmp_path, trained, monkeypatch):
+    here = {"profile": "smoke", "folder": tmp_path / "here"}
+    kept = experiments.obtain("convolutional", **here)
+    runs.leave_out_weights(kept.path)
+    executor = Afar(tmp_path / "afar", monkeypatch)
+    (row,) = sweeps.sweep("transfer", **here, executor=executor)
+    whole = experiments.obtain("convolutional", **here)
+    head = experiments.find("transfer", **here)
+    assert head.path == row.path
+    assert experiments.source_of(head.path, head.config).path == whole.path != kept.path
+    assert trained == [kept.path.name, whole.path.name, head.path.name], "each once"
+
+
 def test_what_a_cluster_cannot_do_stops_no_other(tmp_path, monkeypatch):
     """An encoder that diverges, and a scheduler that gives a task up, as Dask does when its workers die."""
     executor, fit = Afar(tmp_path / "afar", monkeypatch), training.fit
