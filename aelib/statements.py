@@ -255,8 +255,9 @@ STATEMENTS = (
         {"AE: a code alone and in a batch of 256, largest difference over the codes' deviation": Always(1e-4)},
     ),
     # The search. Its rules are about one study, and where they take a sample, about what they say. With new seeds a
-    # trial is trained as it was: with the finder's rate of that seed, stopped as early, never pruned. Random trials count
-    # with their lowest loss, pruned ones, too; bootstraps are of all completed trials, by functional ANOVA of 16 trees.
+    # trial is trained as it was: with the finder's rate of that seed, stopped as early, never pruned. Random trials
+    # count with their lowest loss, pruned ones, too; bootstraps are of all completed trials, by functional ANOVA of 16
+    # trees.
     Statement(
         "search-value", "The search's lowest validation loss is 0.01069", "Figure 1", "fig-r01",
         {"our five best trials, three new seeds each, mean of the five: lowest validation loss": Reproduces(0.01069)},
