@@ -58,7 +58,7 @@ def test_an_executed_chapter_reads_as_in_the_book(name, tiny_kernel, tmp_path, m
     source.parent.mkdir(parents=True)
     nbformat.write(chapter, source)
     monkeypatch.chdir(tmp_path)
-    parameter, value = ("seeds", "3,4") if name == "05_conclusions" else ("seed", 3)
+    parameter, value = ("seeds", "1,0") if name == "05_conclusions" else ("seed", 1)
     execute(source, tmp_path / "out.ipynb", profile="smoke", **{parameter: value})
     notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     nbformat.validate(notebook)
