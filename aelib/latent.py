@@ -12,6 +12,11 @@ from sklearn.manifold import TSNE
 from sklearn.mixture import GaussianMixture
 
 
+def components(points: np.ndarray, count: int) -> PCA:
+    """The `count` leading principal components of `points`, (N, D), or as many as these have: not more than N or D."""
+    return PCA(n_components=min(count, *points.shape), svd_solver="covariance_eigh").fit(points)
+
+
 def pca(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project `codes`, (N, D), not standardised, on their two directions of largest variance.
 

@@ -38,12 +38,12 @@ class Estimate:
 
     def interval(self) -> tuple[float, float]:
         """Where the mean of many more seeds lies, two-sided, by Student's t."""
-        half = float(stats.t.ppf(1 - LEVEL / 2, self.freedom)) * self.error
+        half = _student(self.freedom) * self.error
         return self.mean - half, self.mean + half
 
     def prediction(self) -> tuple[float, float]:
         """Where one more seed lies: mean ± t · sd · √(1 + 1/n)."""
-        half = float(stats.t.ppf(1 - LEVEL / 2, len(self.seeds) - 1)) * self.spread
+        half = _student(len(self.seeds) - 1) * self.spread
         return self.mean - half, self.mean + half
 
     @property
@@ -58,6 +58,10 @@ class Estimate:
     def below(self, bound: float) -> float:
         """One-sided p of a mean as small as this, were the true one at `bound`."""
         return _p(bound - self.mean, self.error, self.freedom)
+
+
+def _student(freedom: float) -> float:
+    return float(stats.t.ppf(1 - LEVEL / 2, freedom))
 
 
 def _p(difference: float, error: float, freedom: float) -> float:

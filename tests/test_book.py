@@ -432,6 +432,8 @@ def test_what_chapters_name_of_the_library_is_on_its_page():
 @pytest.mark.parametrize(
     ("parameter", "words"),
     [
+        (["latent_dim", "0"], "latent_dim must be a whole number of at least 1, not 0"),
+        (["profile", "nonsense"], "profile must be one of report, quick, smoke, not 'nonsense'"),
         (
             ["latent_dmi", "16"],
             "parameter must be one of profile, dataset, seed, config, latent_dim, linear_units, instance_norm, "

@@ -164,10 +164,11 @@ def test_progress_is_in_the_terminal_and_nothing_of_it_in_the_outputs(tmp_path, 
     assert [output.data["text/plain"] for output in outputs if output.output_type == "display_data"] == [""]
 
 
-def test_a_mistyped_line_of_the_first_cell_is_refused_in_one_line(tmp_path):
+@pytest.mark.parametrize("lines", ["betta = 4.0", "beta: float = 2.0\nbetta = 4.0"], ids=["alone", "beside"])
+def test_a_mistyped_line_of_the_first_cell_is_refused_in_one_line(lines, tmp_path):
     chapter = nbformat.read(ROOT / "book/04_variational.ipynb", as_version=4)
     cell = next(cell for cell in chapter.cells if "parameters" in cell.metadata.get("tags", []))
-    cell.source, count = re.subn("^beta: float = 2.0.*$", "\\g<0>\nbetta = 4.0", cell.source, flags=re.M)
+    cell.source, count = re.subn("^beta: float = 2.0.*$", lines, cell.source, flags=re.M)
     assert count == 1
     nbformat.write(chapter, tmp_path / "chapter.ipynb")
     command = [PAPERMILL, tmp_path / "chapter.ipynb", tmp_path / "out.ipynb", "--no-progress-bar"]

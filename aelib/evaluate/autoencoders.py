@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import entropy
-from sklearn.decomposition import PCA
 
 from aelib import corruption, engines, experiments, latent, metrics
 from aelib.evaluate.store import Numbers, evaluate, metric
@@ -47,8 +46,7 @@ def components(run: Run) -> Numbers:
     """
     trained, loaders = experiments.open_run(run), experiments.prepared(run)[1]
     seen = np.concatenate([images.flatten(1).numpy() for images, _ in loaders.train_dataloader()])
-    count = min(trained.codes.shape[1], len(seen))
-    model = PCA(n_components=count, svd_solver="covariance_eigh").fit(seen.astype(np.float64))
+    model = latent.components(seen.astype(np.float64), trained.codes.shape[1])
     flat = trained.images.reshape(len(trained.images), -1)
     made = model.inverse_transform(model.transform(flat.astype(np.float64)))
     return {"error": ((made - flat) ** 2).mean(1).astype(np.float32)}

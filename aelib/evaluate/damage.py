@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter, median_filter
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from sklearn.decomposition import PCA
 
-from aelib import corruption, experiments, metrics
+from aelib import corruption, experiments, latent, metrics
 from aelib.evaluate.store import Numbers, evaluate, metric
 from aelib.experiments import AutoencoderExperiment
 from aelib.models import SymmetricAutoencoder
@@ -125,8 +125,7 @@ def filters(run: Run) -> Numbers:
     (`nothing`). `psnr`, (D, N), is of that one which is best on validation images; `best`, (D,), says which.
     """
     originals, choosing, train = _images(run)
-    components = PCA(n_components=min(run.config["model"]["latent_dim"], len(train)), svd_solver="covariance_eigh")
-    components.fit(train.reshape(len(train), -1))
+    components = latent.components(train.reshape(len(train), -1), run.config["model"]["latent_dim"])
     ways = {"nothing": (lambda images, _: images, (0.0,)), **FILTERS, "components": (_projection(components), (0.0,))}
     found: dict[str, list[Any]] = {f"{what}_{name}": [] for name in ways for what in ("means", "strength")}
     best: list[dict[str, np.ndarray]] = []
@@ -169,5 +168,5 @@ def filtered(run: Run, images: np.ndarray, damage: int) -> np.ndarray:
     if name == "nothing":
         return images
     train, _ = experiments.trained_on(run)
-    components = PCA(n_components=run.config["model"]["latent_dim"], svd_solver="covariance_eigh")
-    return np.clip(_projection(components.fit(train.reshape(len(train), -1)))(images, 0.0), 0, 1)
+    components = latent.components(train.reshape(len(train), -1), run.config["model"]["latent_dim"])
+    return np.clip(_projection(components)(images, 0.0), 0, 1)

@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
-from aelib import experiments
+from aelib import experiments, latent
 from aelib.data import GarmentLoaders, Garments, SplitConfig
 from aelib.evaluate.store import Numbers, metric
 from aelib.experiments import AutoencoderExperiment
@@ -128,8 +127,7 @@ def pixels(run: Run) -> Numbers:
         for each in (garments.train_images, garments.test_images[: split.test])
     )
     used = loaders.train_indices.numpy()
-    count = min(model.config.latent_dim, len(used))
-    found = PCA(n_components=count, svd_solver="covariance_eigh").fit(train[used])
+    found = latent.components(train[used], model.config.latent_dim)
     result = _probed({"components": (found.transform(train), found.transform(test))}, loaders)
     labels, tests = garments.train_labels.numpy(), garments.test_labels[: split.test].numpy()
     accuracies = []
