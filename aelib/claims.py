@@ -25,7 +25,7 @@ class Ruling:
         asked: of it, in short.
         rule: in words.
         report: the report's number, where the rule is about one.
-        values: of the quantity, one per seed; over images the mean.
+        values: of the quantity, one per seed, over images the mean; one alone of what is no sample.
         interval: 95 %; where there is a number of the report's, of one more training, else of the mean.
         p: of the test that confirms, before correction; None where the rule is no test.
         against: of the test that refutes, before correction; None where the rule is no test.
@@ -46,7 +46,9 @@ class Ruling:
 
     @property
     def ours(self) -> str:
-        """Mean and interval, as text."""
+        """Mean and interval, as text; of one value that."""
+        if len(self.values) == 1:
+            return tables.number(self.values[0]).replace("-", "−")
         low, high = (tables.number(float(each)) for each in self.interval)
         return f"{tables.number(float(np.mean(self.values)))} [{low}, {high}]".replace("-", "−")
 
@@ -131,7 +133,7 @@ class Case:
 
     Attributes:
         seeds: of the runs that it is from.
-        values: for each rule, one number per seed, (n,), or one per seed and image, (n, N).
+        values: for each rule, one number per seed, (n,), or one per seed and image, (n, N); (1,) of what is no sample.
     """
 
     statement: Statement

@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial
 from torch.utils.flop_counter import FlopCounterMode
 
-from aelib import experiments, metrics, study
+from aelib import engines, experiments, metrics, study
 from aelib.errors import AelibError
 from aelib.evaluate import evaluate
 from aelib.provenance import precision_of
@@ -102,9 +102,14 @@ class Seeds:
         return study.obtain(study.Plan(self.profile, folder=self.folder))
 
     def again(self, params: Mapping[str, Any]) -> list[Run]:
-        """A training for each seed as a trial of the study with `params` is: see `study.Search.again`."""
+        """A training for each seed as a trial of the study with `params` is: see `study.Search.again`.
+
+        In the study's precision, where this machine has it.
+        """
+        engine, parameters = engines.same_engine(self.search.provenance["engine"]), self.search.again(params)
         options: dict[str, Any] = {"profile": self.profile, "folder": self.folder, "summary": True, "weights": False}
-        parameters = self.search.again(params)
+        if engine:
+            options["precision"] = engine.precision
         return [experiments.obtain("convolutional", seed=seed, **options, **parameters) for seed in self.seeds]
 
     def reached(self, runs: Sequence[Run]) -> np.ndarray:
@@ -117,9 +122,14 @@ class Seeds:
         return study.ranked(self.search.trials)[:5]
 
     def random(self) -> np.ndarray:
-        """The lowest validation loss of each trial of the study that was drawn at random, failed ones aside."""
-        values = self.search.values[: len(self.search.trials) // 2]
-        return values[np.isfinite(values)]
+        """The lowest validation loss of each trial of the study that was drawn at random, failed ones aside.
+
+        By the trials' seeds: trials that were left out took numbers, which are given anew to those that are published.
+        """
+        plan = study.Plan(self.profile, folder=self.folder)
+        drawn = {plan.seed_of(number) for number in range(plan.sampler().startup)}
+        random = np.array([trial.user_attrs.get("seed") in drawn for trial in self.search.trials])
+        return self.search.values[random & np.isfinite(self.search.values)]
 
 
 def until_near(losses: np.ndarray) -> float:

@@ -21,5 +21,6 @@ def write(file: Path, facts: dict[str, Any]) -> None:
     """Keep `facts` in `file`, in place of all others; a folder that cannot be written is asked again each time."""
     partial = file.with_name(f"{file.name}.partial")
     with contextlib.suppress(OSError):
+        file.parent.mkdir(exist_ok=True)
         partial.write_text(json.dumps(facts, indent=1))
         partial.replace(file)

@@ -4,7 +4,8 @@ Of a run, the metrics, the predictions, the codes and the best epoch's picture a
 what the metrics take from the history is compared with it; so is what is kept of evaluations. Not made anew, but by
 `verify_retrained`, are the trainings themselves, so the other epochs and how long they took, the learning-rate
 finder's curve and the t-SNE map; runs that keep no weights are held against their history alone, and a study against
-its checksums. The book is made anew from the runs, and must come out byte for byte.
+its checksums, and a part of what was found of it since. The book is made anew from the runs, and must come out byte for
+byte.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _verify(path: Path) -> tuple[str, list[str], bool]:
     with _kept_apart(faults), _nothing_new():
         if path.name.startswith("study-"):
             against = "its checksums"
-            runs.read(path, study.FILES)
+            faults += study.faults(study.read(path))
         else:
             run = runs.load(path)
             against = "its weights" if run.weights else "its history"

@@ -43,7 +43,7 @@ def test_every_claim_is_whole(found):
             assert len(each.values) in (1, len(SEEDS)), "of one study there is one number"
             assert set(each.moved.values()) <= {*verdicts.VERDICTS}
     numbers = [claim for claim in found if claim.theirs is not None]
-    assert len(figures.reproductions([claim.reproduced for claim in numbers], of=[]).columns["report"]) == 14
+    assert len(figures.reproductions([claim.reproduced for claim in numbers], of=[]).columns["report"]) == 15
 
 
 def test_every_claim_is_shown_in_the_book():

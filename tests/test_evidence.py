@@ -1,10 +1,14 @@
 """Evidence: for each rule of each claim, numbers of the right shape, from runs of several seeds."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from optuna.trial import FixedTrial, TrialState, create_trial
 from scipy.stats import spearmanr
 
-from aelib import evidence, verdicts
+from aelib import evidence, study, verdicts
 from aelib.evidence import EVIDENCE, Seeds
 from aelib.statements import STATEMENTS
 
@@ -67,3 +71,47 @@ def test_a_beta_that_draws_worse_speaks_for_the_reports():
 
     assert all((each > 0).all() for each in EVIDENCE["beta"](Fixed()))
     assert [round(float(np.exp(each[0]))) for each in EVIDENCE["beta"](Fixed())] == [3, 5, 11, 17]
+
+
+def test_what_is_counted_of_a_search(monkeypatch):
+    """Of seven trials the second was left out, so that two of the three random ones are there, and one was pruned."""
+    study.SymmetricAutoencoderHPS().sample(fixed := FixedTrial(study.REPORTS_CHOICE))
+    columns = {
+        "value": [0.05, 0.03, 0.04, 0.02, 0.01, 0.025],
+        "seed": [study.Plan("smoke").seed_of(number) for number in (0, 2, 3, 4, 5, 6)],
+        "channels": ["16-32-32", "16-32-64", "16-32-32", "32-32-64", "32-32-64", "32-32-64"],
+        "linear_units": [128, 128, 200, 248, 256, 240],
+        "weight_decay": [1e-4, 1e-5, 1e-5, 1e-6, 1e-7, 1e-6],
+        "latent_dim": [40, 40, 10, 30, 10, 20],
+    }
+    trials = []
+    for row in (dict(zip(columns, each, strict=True)) for each in zip(*columns.values(), strict=True)):
+        value, seed = row.pop("value"), row.pop("seed")
+        trials.append(
+            create_trial(
+                state=TrialState.PRUNED if value == 0.04 else TrialState.COMPLETE,
+                value=value,
+                params=study.REPORTS_CHOICE | row,
+                distributions=fixed.distributions,
+                intermediate_values={0: 2 * value, 1: value},
+                user_attrs={"seed": seed, "seconds": 1.0},
+            )
+        )
+    seeds = Seeds((0, 1), "smoke")
+    config = {"fixed": {"max_epochs": 60, "patience": 10, "min_delta": 1e-3}}
+    vars(seeds)["search"] = study.Search(trials, config, {}, Path(), "")
+
+    def again(self, params):
+        of = next(trial.value for trial in trials if trial.params == params)
+        return [SimpleNamespace(history=[{"validation_loss": each} for each in (1.0, of + more)]) for more in (0, 0.05)]
+
+    monkeypatch.setattr(Seeds, "again", again)
+    assert [trial.value for trial in seeds.best] == [0.01, 0.02, 0.025, 0.03, 0.05]
+    assert sorted(seeds.random()) == [0.03, 0.05]
+    found = {name: [each.tolist() for each in EVIDENCE[name](seeds)] for name in EVIDENCE if name.startswith("search-")}
+    del found["search-important"]
+    assert found["search-value"] == [pytest.approx([0.027, 0.077])]
+    assert found["search-good"] == [pytest.approx(np.log([4, 4 / 6])), [0.5]]
+    assert found["search-degrees"] == [[2], [pytest.approx(1 - 112 / 128)], [pytest.approx(1 / 3)]]
+    assert found["search-latent"] == [[pytest.approx(1 / 6)]]
+    assert found["search-short"] == [[3 / 54]]

@@ -63,7 +63,7 @@ def found_rates(run: Run) -> Numbers:
         return {}
     from aelib import finder  # and with it Lightning, which takes seconds: to read what is kept does not need it
 
-    engine, rates = engines.choose_engine(0), []
+    engine, rates = engines.same_engine(run.provenance["engine"]) or engines.choose_engine(0), []
     with tempfile.TemporaryDirectory(prefix="aelib-finder-") as folder, engines.arithmetic(engine):
         for seed in range(20):
             model, loaders = experiments.begun(run, seed)

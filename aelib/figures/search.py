@@ -164,8 +164,10 @@ def found_rates(rates: Mapping[str, np.ndarray], taken: Mapping[str, float], *, 
         rates: by the name of a training, (N,), NaN where the finder saw no finite loss.
         taken: the rate that it was trained with.
     """
-    names = [name for name, each in rates.items() for _ in each]
-    figure = new_figure(1.3 + 0.32 * len(rates), of, {"training": names, "rate": np.concatenate([*rates.values()])})
+    rows = [(name, "suggested", rate) for name, each in rates.items() for rate in each]
+    rows += [(name, "taken", rate) for name, rate in taken.items()]
+    columns = dict(zip(("training", "how", "rate"), map(list, zip(*rows, strict=True)), strict=True))
+    figure = new_figure(1.3 + 0.32 * len(rates), of, columns)
     axis = figure.subplots()
     for place, (name, each) in enumerate(rates.items()):
         seen, counts = np.unique(each[np.isfinite(each)], return_counts=True)

@@ -5,8 +5,8 @@ What a worker proposes depends on the study's seed, the trial's number and the o
 worker has died is taken up by another, from its last epoch where its checkpoint is at hand.
 """
 
-from aelib.study.hindsight import best_of, importances, most_important, replay
+from aelib.study.hindsight import best_of, faults, importances, most_important, replay
 from aelib.study.plan import Plan
-from aelib.study.result import FILES, Search, command, describe, doubt, load, ranked, status
+from aelib.study.result import FILES, Search, command, describe, doubt, load, ranked, read, status
 from aelib.study.space import REPORTS_CHOICE, SymmetricAutoencoderHPS, distribution
 from aelib.study.worker import obtain, work

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,11 @@ from scipy.stats import hypergeom
 from aelib import json_cache
 from aelib.study.plan import MEDIAN
 from aelib.study.result import Search, ranked
+
+KEPT = "evaluations/most_important.json"
+"""In the folder of a study, and none of its files: it may be lost at any time."""
+VERSION = 1
+"""Of what it keeps: to be raised where it would find something else in the same trials."""
 
 
 def best_of(values: np.ndarray, level: float = 0.1) -> np.ndarray:
@@ -35,37 +41,68 @@ def best_of(values: np.ndarray, level: float = 0.1) -> np.ndarray:
 def importances(trials: Sequence[FrozenTrial], *, trees: int = 64) -> dict[str, float]:
     """Share of the variation of the loss that each hyper-parameter explains in `trials`, by functional ANOVA.
 
-    Where the loss does not vary, none explains any.
+    Where that cannot be told, as where the loss does not vary, none explains any.
 
     Args:
         trees: of its forest.
     """
+    none = dict.fromkeys(trials[0].params, 0.0)
     if len({each.value for each in trials}) < 2:
-        return dict.fromkeys(trials[0].params, 0.0)
-    quiet = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    judged = optuna.create_study()
-    judged.add_trials(trials)
-    forest = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, max_depth=64, seed=0)
-    found = optuna.importance.get_param_importances(judged, evaluator=forest)
-    optuna.logging.set_verbosity(quiet)
+        return none
+    with _quiet():
+        judged = optuna.create_study()
+        judged.add_trials(trials)
+        forest = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, max_depth=64, seed=0)
+        try:
+            found = optuna.importance.get_param_importances(judged, evaluator=forest)
+        except RuntimeError:  # all trials have the same hyper-parameters: no tree has anything to divide them by
+            return none
     return {name: float(share) for name, share in found.items()}
 
 
 def most_important(search: Search, *, times: int = 1000, trees: int = 16) -> list[str]:
     """The most important hyper-parameter in each of so many bootstraps of the completed trials of `search`.
 
-    A minute and a half for a thousand; kept beside the study.
+    Empty where none explains anything. A minute and a half for a thousand; kept beside the study.
     """
-    file, asked = search.path / "most_important.json", f"{search.checksum} {times} {trees} 1"
+    file = search.path / KEPT
+    asked = {"checksum": search.checksum, "times": times, "trees": trees, "version": VERSION}
     if (kept := json_cache.read(file)).get("of") != asked:
-        trials, rng = ranked(search.trials), np.random.default_rng(0)
-        draws = [[trials[place] for place in rng.integers(len(trials), size=len(trials))] for _ in range(times)]
-        found = [importances(draw, trees=trees) for draw in draws]
-        kept = {"of": asked, "most_important": [max(each, key=each.__getitem__) for each in found]}
+        kept = {"of": asked, "found": [*_bootstraps(search, times, trees)]}
         if "AELIB_NOTHING_NEW" not in os.environ:
             json_cache.write(file, kept)
-    return kept["most_important"]
+    return kept["found"]
+
+
+def faults(search: Search, count: int = 20) -> list[str]:
+    """A line if the first `count` of the bootstraps that are kept beside `search` are not what its trials give."""
+    kept = json_cache.read(search.path / KEPT)
+    if not kept:
+        return []
+    if kept["of"]["checksum"] != search.checksum:
+        return [f"{KEPT} is of another study: delete it"]
+    again = [*_bootstraps(search, min(count, kept["of"]["times"]), kept["of"]["trees"])]
+    return [] if again == kept["found"][: len(again)] else [f"{KEPT} has not what the trials give: delete it"]
+
+
+def _bootstraps(search: Search, times: int, trees: int) -> Iterator[str]:
+    trials, rng = ranked(search.trials), np.random.default_rng(0)
+    for _ in range(times):
+        draw = [trials[place] for place in rng.integers(len(trials), size=len(trials))]
+        shares = importances(draw, trees=trees)
+        first = max(shares, key=shares.__getitem__)
+        yield first if shares[first] > 0 else ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna says of each study that it was created."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @dataclass(frozen=True)
@@ -91,9 +128,8 @@ def replay(search: Search, startup: int) -> Replay:
 
     A trial that the study's own pruner ended and this one would not counts as completed, with the epochs that it has.
     """
-    quiet = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    again = optuna.create_study(pruner=optuna.pruners.MedianPruner(**(MEDIAN | {"n_startup_trials": startup})))
+    with _quiet():
+        again = optuna.create_study(pruner=optuna.pruners.MedianPruner(**(MEDIAN | {"n_startup_trials": startup})))
     pruned, saved, unknown = [], 0, []
     for record in search.trials:
         trial, seen = again.ask(), [record.intermediate_values[step] for step in sorted(record.intermediate_values)]
@@ -111,5 +147,4 @@ def replay(search: Search, startup: int) -> Replay:
                 state = TrialState.COMPLETE  # sooner or later
         complete = state == TrialState.COMPLETE
         again.tell(trial, min(seen) if complete else None, state=state)
-    optuna.logging.set_verbosity(quiet)
     return Replay(pruned, saved, unknown)

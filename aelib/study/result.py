@@ -1,7 +1,7 @@
 """What a study has found: how it stands while it is in the making, and the finished one on disk.
 
 `results/<profile>/study-<first 8 of the fingerprint>/` holds a finished study: `config.json`, all that decides it;
-`journal.log`, Optuna's journal; `provenance.json`; and their checksums.
+`journal.log`, Optuna's journal; `provenance.json`; and their checksums; in `evaluations/` what was found of it since.
 """
 
 from __future__ import annotations
@@ -109,14 +109,22 @@ class Search:
 
 
 def load(plan: Plan) -> Search:
-    """Read the finished study and verify every file of it.
+    """Read the finished study of `plan` and verify every file of it.
 
     Raises:
         AelibError: there is none, or it is damaged.
     """
-    path = plan.path
-    if not runs.is_there(path):
-        raise AelibError(f"there is no finished study in {path}: run `aelib study --profile {plan.profile}`")
+    if not runs.is_there(plan.path):
+        raise AelibError(f"there is no finished study in {plan.path}: run `aelib study --profile {plan.profile}`")
+    return read(plan.path)
+
+
+def read(path: Path) -> Search:
+    """The finished study at `path`, a folder, every file of it verified.
+
+    Raises:
+        AelibError: it is damaged.
+    """
     content, checksum = runs.read(path, FILES)
     config, provenance = json.loads(content["config.json"]), json.loads(content["provenance.json"])
     return Search(_trials(path), config, provenance, path, checksum)
