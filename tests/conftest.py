@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock
 from processes import PATIENCE, Program
 
-from aelib import data, profiles, runs
+from aelib import cores, data, profiles, runs
 from aelib.data import GarmentLoaders, SplitConfig, fashion_mnist, synthetic
 from aelib.provenance import record_of_this_process
 from aelib.runs import Contents
@@ -118,10 +118,24 @@ def _patient(make):
     return made
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, since each waits now and then; four are enough."""
+    return min(4, cores.available() + 1)
+
+
+def pytest_collection_modifyitems(items):
+    """The tests of the built book come last: it may still be under way."""
+    items.sort(key=lambda item: "html" in item.fixturenames)
+
+
 @pytest.fixture(scope="session")
 def html():
-    """The built book."""
+    """The built book; one that is being built is waited for."""
     folder = ROOT / "_build" / "html"
+    if folder.parent.exists():
+        with FileLock(folder.parent / ".lock"):
+            pass
     if not (folder / "index.html").exists():
         lacking("built book (make book)")
     return folder
