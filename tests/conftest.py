@@ -124,18 +124,10 @@ def pytest_xdist_auto_num_workers():
     return min(4, cores.available() + 1)
 
 
-def pytest_collection_modifyitems(items):
-    """The tests of the built book come last: it may still be under way."""
-    items.sort(key=lambda item: "html" in item.fixturenames)
-
-
 @pytest.fixture(scope="session")
 def html():
-    """The built book; one that is being built is waited for."""
+    """The built book."""
     folder = ROOT / "_build" / "html"
-    if folder.parent.exists():
-        with FileLock(folder.parent / ".lock"):
-            pass
     if not (folder / "index.html").exists():
         lacking("built book (make book)")
     return folder
