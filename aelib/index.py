@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aelib import code_version, formats, json_cache, runs
+from aelib import code_version, doubts, formats, json_cache, runs
 from aelib.errors import AelibError, is_number, known, unwritable_explained
 from aelib.provenance import ANOTHER
 from aelib.runs import Run
 
-DOUBTS, DIFFERENCES = ".doubts.json", ".differences.json"
-"""In a folder of runs: what a probe has said of runs of another code, since it takes a second each; and in what runs of
-older versions differ from the defaults, since those take seconds to import."""
+DIFFERENCES = ".differences.json"
+"""In a folder of runs: in what those of older versions differ from the defaults, which take seconds to import."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ def entries(folder: Path) -> list[Entry]:
         except (OSError, ValueError):
             print(f"aelib: run {path}: its files cannot be read: `aelib verify` says more", file=sys.stderr)
     differences = _differences(folder, about)
-    doubts = _doubts(folder, {path: provenance for path, (_, provenance, _) in about.items()})
     return [
         Entry(
             path.name,
@@ -70,7 +68,7 @@ def entries(folder: Path) -> list[Entry]:
             metrics,
             bool(config.get("summary")),
             runs.has_left_out_weights(path),
-            doubts[path],
+            _doubt(path, provenance),
             sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
             provenance.get("finished", ""),
         )
@@ -157,28 +155,13 @@ def _differences(folder: Path, about: dict[Path, _About]) -> dict[Path, dict[str
     return found | {path: kept[key] for path, key in older.items()}
 
 
-def _doubts(folder: Path, provenances: dict[Path, dict[str, Any]]) -> dict[Path, str]:
-    """Of each run why it is in doubt; those that only a probe can tell are probed once for each code."""
-    digest, kept = code_version.digest(), json_cache.read(folder / DOUBTS)
-    found, new = {}, {}
-    for path, provenance in provenances.items():
-        record = provenance.get("code")
-        key = f"{digest} {runs.checksum(path)}"
-        if not record:
-            found[path] = code_version.UNRECORDED
-        elif record.get("digest") == digest:
-            found[path] = ""
-        elif key in kept:
-            found[path] = new[key] = kept[key]
-        else:
-            from aelib import experiments
+def _doubt(path: Path, provenance: Mapping[str, Any]) -> str:
+    """Why it is in doubt; what only a probe can tell is probed once."""
+    if (why := doubts.known(path, provenance)) is None:
+        from aelib import experiments
 
-            found[path] = experiments.doubt(path)
-            if found[path] in ("", code_version.STALE):  # else it could not be told, this time
-                new[key] = found[path]
-    if new.keys() - kept.keys():
-        json_cache.write(folder / DOUBTS, new)
-    return found
+        why = experiments.doubt(path)
+    return why
 
 
 def compare(folder: Path, one: str, other: str) -> Iterator[tuple[str, Any, Any]]:

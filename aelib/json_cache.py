@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def read(file: Path) -> dict[str, Any]:
 
 def write(file: Path, facts: dict[str, Any]) -> None:
     """Keep `facts` in `file`, in place of all others; a folder that cannot be written is asked again each time."""
-    partial = file.with_name(f"{file.name}.partial")
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     with contextlib.suppress(OSError):
         file.parent.mkdir(exist_ok=True)
         partial.write_text(json.dumps(facts, indent=1))

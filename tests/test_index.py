@@ -12,6 +12,7 @@ from conftest import ROOT
 
 from aelib import cli, code_version, evaluate, experiments, index, profiles, runs, verify
 from aelib.errors import AelibError
+from aelib.experiments import origin
 
 
 @pytest.fixture
@@ -83,15 +84,21 @@ def test_a_run_of_an_older_version_is_compared_with_the_defaults(folder, monkeyp
 
 
 def test_stale_runs_are_probed_once(folder, monkeypatch):
+    """By whoever asks first: the table, or what reads a run."""
     monkeypatch.setattr(code_version, "digest", lambda: "another")
-    asked = []
-    monkeypatch.setattr(experiments, "doubt", lambda path: asked.append(path) or code_version.STALE)
-    for _ in range(2):
-        assert [each.doubt for each in index.entries(folder)] == [code_version.STALE] * 3
-    assert len(asked) == 3
+    asked, answers = [], [code_version.STALE, "", "it could not be probed: no disk"]
+    monkeypatch.setattr(origin, "_probed", lambda path, *_: asked.append(path) or answers[len(asked) % 3])
+    first = {each.name: each.doubt for each in index.entries(folder)}
+    assert sorted(first.values()) == sorted(answers)
+    (again,) = (name for name in first if "probed" in first[name])
+    monkeypatch.setattr(origin, "_probed", lambda path, *_: asked.append(path) or code_version.STALE)
+    for name, doubt in first.items():
+        assert experiments.doubt(folder / name) == (code_version.STALE if name == again else doubt)
+    assert {each.name: each.doubt for each in index.entries(folder)} == first | {again: code_version.STALE}
+    assert len(asked) == 4, "it is asked again what could not be told"
     monkeypatch.setattr(code_version, "digest", lambda: "a third")
     index.entries(folder)
-    assert len(asked) == 6
+    assert len(asked) == 7
 
 
 def test_two_runs_side_by_side(folder, capsys):

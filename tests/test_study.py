@@ -598,7 +598,9 @@ def test_a_study_of_other_code_is_stale(undisturbed, monkeypatch, capsys):
     assert study.doubt(undisturbed.path) == ""
     monkeypatch.setattr(code_version, "digest", lambda: "another")
     assert study.doubt(undisturbed.path) == "", "it trains alike"
-    monkeypatch.setattr(result, "origin", lambda *_: {"digest": "another", "probe": {"loss": 2.0}})
+    monkeypatch.setattr(result, "origin", lambda *_: {"digest": "a third", "probe": {"loss": 2.0}})
+    assert study.doubt(undisturbed.path) == "", "that code was looked at"
+    monkeypatch.setattr(code_version, "digest", lambda: "a third")
     code_version.say.cache_clear()
     study.obtain(plan)
     assert f": {code_version.STALE}; again: `rm -r {plan.path}; aelib study --profile smoke`" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from aelib import code_version, formats, probe, runs
+from aelib import code_version, doubts, formats, probe, runs
 from aelib.data import Garments, SampleConfig
 from aelib.errors import AelibError
 from aelib.experiments.kinds import Experiment
@@ -53,18 +53,20 @@ def mend(path: Path, why: str) -> str:
 def doubt(path: Path) -> str:
     """Why the run or the study at `path` may not be what today's code makes, in words; empty where it is.
 
-    Cheap where the code is the same or was not recorded; otherwise the training is probed, in about a second.
+    Cheap where the code is the same or was not recorded; otherwise the training is probed, in about a second, once.
     """
     config, provenance = runs.about(path)
-    kept = provenance.get("code")
-    if not kept:
-        return code_version.UNRECORDED
-    if "digests" in kept:
+    if (why := doubts.known(path, provenance)) is not None:
+        return why
+    if "digests" in (kept := provenance["code"]):
         from aelib import study
 
         return study.doubt(path)
-    if kept["digest"] == code_version.digest():
-        return ""
+    return doubts.remember(path, _probed(path, config, kept))
+
+
+def _probed(path: Path, config: dict[str, Any], kept: Mapping[str, Any]) -> str:
+    """What a probe says of the run at `path`, which has `kept` a record of its code."""
     try:
         experiment = as_configured(config)
     except (AelibError, LookupError, TypeError):  # the code no longer takes this configuration

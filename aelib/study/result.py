@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from aelib import code_version, epochs, probe, runs
+from aelib import code_version, doubts, epochs, probe, runs
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
@@ -144,11 +144,8 @@ def doubt(path: Path) -> str:
 
     Looks at the best trial of each optimiser: to probe all of them would take a minute.
     """
-    _, provenance = runs.about(path)
-    if not provenance.get("code"):
-        return code_version.UNRECORDED
-    if provenance["code"]["digests"] == [code_version.digest()]:
-        return ""
+    if (why := doubts.known(path, runs.about(path)[1])) is not None:
+        return why
     best = dict[str, FrozenTrial]()
     for trial in sorted(_trials(path), key=lambda each: each.value or np.inf):
         if not is_foreign(trial):
@@ -157,8 +154,8 @@ def doubt(path: Path) -> str:
         if not code_version.alike(
             trial.user_attrs["code"], origin(*SymmetricAutoencoderHPS().sample(FixedTrial(trial.params)))
         ):
-            return code_version.STALE
-    return ""
+            return doubts.remember(path, code_version.STALE)
+    return doubts.remember(path, "")
 
 
 def command(path: Path) -> str:
