@@ -80,13 +80,14 @@ def classes(run: Run) -> Numbers:
     return found
 
 
-@metric(version=2, of=AutoencoderExperiment, judges=("cnn", "cnn_augmented"))
+@metric(version=3, of=AutoencoderExperiment, judges=("cnn", "cnn_augmented"))
 def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
     """What random codes, drawn as the report does, become, in the eyes of the CNN.
 
-    `confidence`, the probability of the class that it takes them for, and `entropy` of all ten, in nats; `sharpness`,
-    as in `reconstructions`: (N,) each. `frechet`, (): their distance from the test images in the 320 features of the
-    CNN with transforms. Of one that has a prior also `prior_frechet`, of codes drawn from that.
+    Whether it is `sure`, (N,), more than 90 %, of the class that it takes each for. Over all of them the mean `entropy`
+    of its probabilities, in nats, and the mean `sharpness`, as in `reconstructions`; and `frechet`: their distance from
+    the test images in the 320 features of the CNN with transforms; () each. Of one that has a prior also
+    `prior_frechet`, of codes drawn from that.
     """
     trained, eye = experiments.open_run(run), experiments.load_model(features)
     count = min(DRAWN, len(trained.images))
@@ -94,9 +95,9 @@ def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
     answered = probabilities(cnn, drawn)
     real = features_seen(eye, trained.images)
     found = {
-        "confidence": answered.max(1),
-        "entropy": entropy(answered, axis=1),
-        "sharpness": sharpness(drawn),
+        "sure": answered.max(1) > 0.9,
+        "entropy": entropy(answered, axis=1).mean(dtype=np.float64),
+        "sharpness": sharpness(drawn).mean(dtype=np.float64),
         "frechet": np.asarray(metrics.frechet_distance(features_seen(eye, drawn), real)),
     }
     if (codes := trained.model.prior(count, torch.Generator().manual_seed(1))) is not None:
