@@ -178,6 +178,30 @@ def restored(run: Run) -> Numbers:
 
 
 @metric(version=1, of=AutoencoderExperiment)
+def mended(run: Run) -> Numbers:
+    """What a denoising one makes of the first 2,000 test images in each of `CORRUPTIONS`, where that changes them.
+
+    Means of `psnr` and of `ssim`, (5, 2): of the corrupted and of the restored images. `closer`, (5,): the share that
+    comes closer to the original, by structural similarity. Of other autoencoders nothing.
+    """
+    trained, found = experiments.open_run(run), list[tuple[np.ndarray, np.ndarray]]()
+    if not isinstance(trained.model, DenoisingAutoencoder):
+        return {}
+    for both in restorations(trained).values():
+        originals = trained.images[: len(both[0])]
+        changed = (both[0] != originals).any((1, 2))
+        psnr, ssim = (
+            np.stack([of(each[changed], originals[changed]) for each in both]) for of in (metrics.psnr, metrics.ssim)
+        )
+        found.append((psnr, ssim))
+    return {
+        "psnr": np.array([psnr.mean(1) for psnr, _ in found]),
+        "ssim": np.array([ssim.mean(1) for _, ssim in found]),
+        "closer": np.array([(ssim[1] > ssim[0]).mean() for _, ssim in found]),
+    }
+
+
+@metric(version=1, of=AutoencoderExperiment)
 def regularity(run: Run) -> Numbers:
     """`kl`, (): divergence from the prior of the Gaussian with the mean and covariance of all test images' codes."""
     trained = experiments.open_run(run)
