@@ -39,7 +39,7 @@ lab: $(READY)  ## the chapters in JupyterLab, which is installed the first time,
 	@$(BIN)/jupyter-lab --notebook-dir=. book/01_convolutional.ipynb
 
 test: $(READY)  ## the tests (ONLY= chooses among them, as pytest's -m)
-	$(BIN)/python -m pytest -n auto --dist worksteal $(if $(ONLY),-m "$(ONLY)")
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(if $(ONLY),-m "$(ONLY)")
 
 faults: $(READY)  ## a dozen times each: what is killed, full, damaged or wrong; writes the table of the book
 	AELIB_NO_SKIP=1 AELIB_FAULTS=12 $(BIN)/python -m pytest -m faults

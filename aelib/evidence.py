@@ -153,7 +153,7 @@ def multiplications(run: Run) -> float:
 
 
 def _sure(seeds: Seeds, kind: str) -> np.ndarray:
-    return (seeds.found(kind, "drawings", "confidence") > 0.9).mean(1)
+    return seeds.found(kind, "drawings", "sure").mean(1)
 
 
 def _nearness(seeds: Seeds, place: str) -> np.ndarray:
@@ -203,8 +203,7 @@ def _from_prior(seeds: Seeds, **changed: float) -> np.ndarray:
 
 
 def _drawn(seeds: Seeds, kind: str, name: str) -> np.ndarray:
-    found = seeds.found(kind, "drawings", name)
-    return found if found.ndim == 1 else found.mean(1)  # random codes of two models are no pairs
+    return seeds.found(kind, "drawings", name)  # of all its images: random codes of two models are no pairs
 
 
 def _once(*values: Any) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock
 from processes import PATIENCE, Program
 
-from aelib import cores, data, profiles, runs
+from aelib import data, profiles, runs
 from aelib.data import GarmentLoaders, SplitConfig, fashion_mnist, synthetic
 from aelib.provenance import record_of_this_process
 from aelib.runs import Contents
@@ -116,12 +116,6 @@ def _patient(make):
         return each
 
     return made
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """One more than there are cores, since each waits now and then; four are enough."""
-    return min(4, cores.available() + 1)
 
 
 @pytest.fixture(scope="session")
