@@ -907,9 +907,9 @@ def test_what_is_most_important_is_found_and_kept(tmp_path):
     assert {*study.importances(made.trials[:1] * 2).values()} == {0}, "of one and the same loss"
     many = replace(found, trials=made.trials)
     assert study.most_important(many, times=5, trees=4) == ["latent_dim"] * 5
-    kept = (found.path / "most_important.json").read_text()
+    kept = (found.path / "evaluations/most_important.json").read_text()
     assert study.most_important(found, times=5, trees=4) == ["latent_dim"] * 5, "it was kept"
-    assert (found.path / "most_important.json").read_text() == kept
+    assert (found.path / "evaluations/most_important.json").read_text() == kept
     assert study.load(Plan("smoke", folder=tmp_path)).checksum == found.checksum, "the study is as it was"
 
 
