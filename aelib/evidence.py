@@ -164,10 +164,6 @@ def _from_prior(seeds: Seeds, **changed: float) -> np.ndarray:
     return seeds.found("VAE", "samples", "prior_frechet", **changed)
 
 
-def _drawn(seeds: Seeds, kind: str, name: str) -> np.ndarray:
-    return seeds.found(kind, "drawings", name)  # of all its images: random codes of two models are no pairs
-
-
 EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
     "ae-loss": lambda s: [s.metric("AE", "validation_loss")],
     "dae-loss": lambda s: [s.metric("DAE", "validation_loss")],
@@ -197,7 +193,7 @@ EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
     "dae-worse": lambda s: [_error(s, "DAE") - _error(s, "AE")],
     "dae-confused": lambda s: [
         _sure(s, "DAE") - _sure(s, "AE"),
-        _log_difference(_drawn(s, "DAE", "frechet"), _drawn(s, "AE", "frechet")),
+        _log_difference(s.found("DAE", "drawings", "frechet"), s.found("AE", "drawings", "frechet")),
     ],
     "denoises": lambda s: [(s.found("DAE", "restored", "after") > s.found("DAE", "restored", "before")).mean(1)],
     "details": lambda s: [s.found("DAE", "restored", "sharpness") - s.found("DAE", "restored", "sharpness_after")],
@@ -215,11 +211,11 @@ EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
     "confused": lambda s: [_sure(s, "AE")],
     "clearer": lambda s: [
         _sure(s, "VAE") - _sure(s, "AE"),
-        _drawn(s, "AE", "entropy") - _drawn(s, "VAE", "entropy"),
-        _log_difference(_drawn(s, "AE", "frechet"), _drawn(s, "VAE", "frechet")),
+        s.found("AE", "drawings", "entropy") - s.found("VAE", "drawings", "entropy"),
+        _log_difference(s.found("AE", "drawings", "frechet"), s.found("VAE", "drawings", "frechet")),
     ],
     "blurred": lambda s: [
-        _drawn(s, "AE", "sharpness") - _drawn(s, "VAE", "sharpness"),
+        s.found("AE", "drawings", "sharpness") - s.found("VAE", "drawings", "sharpness"),
         s.found("AE", "reconstructions", "sharpness_after") - s.found("VAE", "reconstructions", "sharpness_after"),
     ],
     "sacrificed": lambda s: [
