@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from aelib import code_version, json_cache, runs
+from aelib import code_version, json_cache
 
 DOUBTS = ".doubts.json"
 """In a folder of runs: what probes have said of those of another code, since each takes a second."""
+
+ASKED = ("config.json", "provenance.json", "journal.log")
+"""The files of a run, or a study, that decide what a probe says of it."""
 
 
 def known(path: Path, provenance: Mapping[str, Any]) -> str | None:
@@ -29,11 +33,10 @@ def known(path: Path, provenance: Mapping[str, Any]) -> str | None:
 
 
 def remember(path: Path, why: str) -> str:
-    """Keep `why`, which a probe has told of the run or the study at `path`, unless it could not be told; returns it."""
-    if why in ("", code_version.STALE):
-        file = path.parent / DOUBTS
-        kept = {key: each for key, each in json_cache.read(file).items() if key.startswith(_code())}
-        json_cache.write(file, kept | {_key(path): why})
+    """Keep `why`, which a probe has told of the run or the study at `path`; returns it."""
+    file = path.parent / DOUBTS
+    kept = {key: each for key, each in json_cache.read(file).items() if key.startswith(_code())}
+    json_cache.write(file, kept | {_key(path): why})
     return why
 
 
@@ -47,4 +50,5 @@ def _torch() -> str:
 
 
 def _key(path: Path) -> str:
-    return f"{_code()} {runs.checksum(path)}"
+    files = (path / name for name in ASKED)
+    return f"{_code()} {hashlib.sha256(b'|'.join(each.read_bytes() for each in files if each.exists())).hexdigest()}"

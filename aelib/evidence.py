@@ -202,10 +202,6 @@ def _from_prior(seeds: Seeds, **changed: float) -> np.ndarray:
     return seeds.found("VAE", "samples", "prior_frechet", **changed)
 
 
-def _drawn(seeds: Seeds, kind: str, name: str) -> np.ndarray:
-    return seeds.found(kind, "drawings", name)  # of all its images: random codes of two models are no pairs
-
-
 def _once(*values: Any) -> list[np.ndarray]:
     """Of one study, no sample: for each of several rules a number."""
     return [np.array([float(value)]) for value in values]
@@ -282,7 +278,7 @@ EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
     "dae-worse": lambda s: [_error(s, "DAE") - _error(s, "AE")],
     "dae-confused": lambda s: [
         _sure(s, "DAE") - _sure(s, "AE"),
-        _log_difference(_drawn(s, "DAE", "frechet"), _drawn(s, "AE", "frechet")),
+        _log_difference(s.found("DAE", "drawings", "frechet"), s.found("AE", "drawings", "frechet")),
     ],
     "denoises": lambda s: [(s.found("DAE", "restored", "after") > s.found("DAE", "restored", "before")).mean(1)],
     "details": lambda s: [s.found("DAE", "restored", "sharpness") - s.found("DAE", "restored", "sharpness_after")],
@@ -300,11 +296,11 @@ EVIDENCE: dict[str, Callable[[Seeds], list[np.ndarray]]] = {
     "confused": lambda s: [_sure(s, "AE")],
     "clearer": lambda s: [
         _sure(s, "VAE") - _sure(s, "AE"),
-        _drawn(s, "AE", "entropy") - _drawn(s, "VAE", "entropy"),
-        _log_difference(_drawn(s, "AE", "frechet"), _drawn(s, "VAE", "frechet")),
+        s.found("AE", "drawings", "entropy") - s.found("VAE", "drawings", "entropy"),
+        _log_difference(s.found("AE", "drawings", "frechet"), s.found("VAE", "drawings", "frechet")),
     ],
     "blurred": lambda s: [
-        _drawn(s, "AE", "sharpness") - _drawn(s, "VAE", "sharpness"),
+        s.found("AE", "drawings", "sharpness") - s.found("VAE", "drawings", "sharpness"),
         s.found("AE", "reconstructions", "sharpness_after") - s.found("VAE", "reconstructions", "sharpness_after"),
     ],
     "sacrificed": lambda s: [

@@ -22,6 +22,9 @@ def write(file: Path, facts: dict[str, Any]) -> None:
     """Keep `facts` in `file`, in place of all others; a folder that cannot be written is asked again each time."""
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     with contextlib.suppress(OSError):
-        file.parent.mkdir(exist_ok=True)
-        partial.write_text(json.dumps(facts, indent=1))
-        partial.replace(file)
+        try:
+            file.parent.mkdir(exist_ok=True)
+            partial.write_text(json.dumps(facts, indent=1))
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)

@@ -282,3 +282,17 @@ def test_a_damaged_evaluation_is_a_fault_and_stays(run, counted, tmp_path):
     path.write_bytes(path.read_bytes()[:20])
     assert evaluate.faults(mine) == ["evaluations/number.safetensors is damaged: delete it"]
     assert len(path.read_bytes()) == 20
+
+
+@pytest.mark.parametrize("idle", [{"noise_std": 0.0}, {"probability": 0.0}])
+def test_a_corruption_that_changes_nothing(all_tiny, tiny_results, idle):
+    """Then of all images, as they are."""
+    run = experiments.obtain("denoising", profile="smoke", folder=tiny_results, max_epochs=1, **idle)
+    found = evaluate.evaluate(run, "mended")
+    assert found["psnr"].shape == found["ssim"].shape == (5, 2)
+    assert found["closer"].shape == (5,)
+    noise = evaluate.CORRUPTIONS.index("noise") if "noise_std" in idle else -1
+    assert found["psnr"][noise, 0] == pytest.approx(100)
+    assert found["closer"][noise] == 0
+    assert np.isfinite(found["psnr"]).all()
+    assert len(evaluate.evaluate(run, "restored")["before"]) > 0

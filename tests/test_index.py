@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from aelib import cli, code_version, evaluate, experiments, index, profiles, runs, verify
+from aelib import cli, code_version, doubts, evaluate, experiments, index, profiles, runs, verify
 from aelib.errors import AelibError
 from aelib.experiments import origin
 
@@ -84,21 +84,41 @@ def test_a_run_of_an_older_version_is_compared_with_the_defaults(folder, monkeyp
 
 
 def test_stale_runs_are_probed_once(folder, monkeypatch):
-    """By whoever asks first: the table, or what reads a run."""
+    """By whoever asks first, the table or what reads a run; again where it could not be told, or files are others."""
     monkeypatch.setattr(code_version, "digest", lambda: "another")
-    asked, answers = [], [code_version.STALE, "", "it could not be probed: no disk"]
-    monkeypatch.setattr(origin, "_probed", lambda path, *_: asked.append(path) or answers[len(asked) % 3])
-    first = {each.name: each.doubt for each in index.entries(folder)}
-    assert sorted(first.values()) == sorted(answers)
-    (again,) = (name for name in first if "probed" in first[name])
-    monkeypatch.setattr(origin, "_probed", lambda path, *_: asked.append(path) or code_version.STALE)
-    for name, doubt in first.items():
-        assert experiments.doubt(folder / name) == (code_version.STALE if name == again else doubt)
-    assert {each.name: each.doubt for each in index.entries(folder)} == first | {again: code_version.STALE}
-    assert len(asked) == 4, "it is asked again what could not be told"
+    asked, answers = [], [1.0, 2.0, OSError("no disk"), RuntimeError("can't start new thread")]
+
+    def probed(*_):
+        asked.append(answer := answers.pop(0))
+        if isinstance(answer, Exception):
+            raise answer
+        return {"digest": "another", "probe": {"loss": answer}}
+
+    def told():
+        return [each.doubt for each in index.entries(folder)]
+
+    monkeypatch.setattr(origin, "record", probed)
+    assert told() == ["", code_version.STALE, "it could not be probed: no disk"]
+    paths = sorted(path.parent for path in folder.glob("*/config.json"))
+    assert [experiments.doubt(path) for path in paths] == ["", code_version.STALE, code_version.STALE]
+    answers += [1.0]
+    assert told() == ["", code_version.STALE, ""]
+    assert told() == ["", code_version.STALE, ""]
+    assert len(asked) == 5
+    config = (paths[1] / "config.json").read_text()
+    (paths[1] / "config.json").write_text(f"{config} ")
+    answers += [1.0]
+    assert told() == ["", "", ""]
+    (paths[1] / "config.json").write_text(config)
+    assert told() == ["", code_version.STALE, ""], "as it was told of these files"
+    monkeypatch.setattr(doubts, "_torch", lambda: "another")
+    answers += [1.0] * 3
+    assert told() == ["", "", ""]
     monkeypatch.setattr(code_version, "digest", lambda: "a third")
-    index.entries(folder)
-    assert len(asked) == 7
+    answers += [1.0] * 3
+    told()
+    assert len(json.loads((folder / doubts.DOUBTS).read_text())) == 3, "of another code nothing is kept"
+    assert not answers
 
 
 def test_two_runs_side_by_side(folder, capsys):

@@ -182,6 +182,12 @@ def restorations(
     return result
 
 
+def _changed(corrupted: np.ndarray, originals: np.ndarray) -> np.ndarray:
+    """Which images, (N,), a corruption has changed; all, where it changes none, as noise without a deviation."""
+    changed = (corrupted != originals).any((1, 2))
+    return changed if changed.any() else ~changed
+
+
 @metric(version=1, of=AutoencoderExperiment)
 def restored(run: Run) -> Numbers:
     """What a denoising one makes of the first 2,000 test images, corrupted by all four transforms at random.
@@ -194,7 +200,7 @@ def restored(run: Run) -> Numbers:
         return {}
     corrupted, made = restorations(trained, ("all four at random",))["all four at random"]
     originals = trained.images[: len(corrupted)]
-    changed = (corrupted != originals).any((1, 2))
+    changed = _changed(corrupted, originals)
     return {
         "before": metrics.ssim(corrupted[changed], originals[changed]),
         "after": metrics.ssim(made[changed], originals[changed]),
@@ -215,7 +221,7 @@ def mended(run: Run) -> Numbers:
         return {}
     for both in restorations(trained).values():
         originals = trained.images[: len(both[0])]
-        changed = (both[0] != originals).any((1, 2))
+        changed = _changed(both[0], originals)
         psnr, ssim = (
             np.stack([of(each[changed], originals[changed]) for each in both]) for of in (metrics.psnr, metrics.ssim)
         )

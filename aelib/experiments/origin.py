@@ -62,7 +62,7 @@ def doubt(path: Path) -> str:
         from aelib import study
 
         return study.doubt(path)
-    return doubts.remember(path, _probed(path, config, kept))
+    return _probed(path, config, kept)
 
 
 def _probed(path: Path, config: dict[str, Any], kept: Mapping[str, Any]) -> str:
@@ -72,11 +72,12 @@ def _probed(path: Path, config: dict[str, Any], kept: Mapping[str, Any]) -> str:
     except (AelibError, LookupError, TypeError):  # the code no longer takes this configuration
         return code_version.STALE
     try:
-        return "" if code_version.alike(kept, record(experiment, source_of(path, config))) else code_version.STALE
-    except RuntimeError:  # nor does it train so any more
+        alike = code_version.alike(kept, record(experiment, source_of(path, config)))
+    except RuntimeError:  # nor does it train so any more; or not now, which is why that is not remembered
         return code_version.STALE
     except (AelibError, OSError) as error:
         return f"it could not be probed: {error}"
+    return doubts.remember(path, "" if alike else code_version.STALE)
 
 
 def command(path: Path) -> str:
