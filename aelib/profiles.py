@@ -95,7 +95,7 @@ PROFILES = {
     "smoke": Profile(
         garments=lambda: synthetic.garments(1_600, 500),
         split=SplitConfig(train=1_280, validation=320, test=500, batch_size=64),
-        max_epochs=6,
+        max_epochs=8,
         trials=6,
         betas=(0.01, 2.0),
         notice="SMOKE PROFILE: synthetic garments, not FashionMNIST",
