@@ -110,10 +110,10 @@ def classes(run: Run) -> Numbers:
 def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
     """What random codes, drawn as the report does, become, in the eyes of the CNN.
 
-    Whether it is `sure`, (N,), more than 90 %, of the class that it takes each for. Over all of them the mean `entropy`
-    of its probabilities, in nats, and the mean `sharpness`, as in `reconstructions`; and `frechet`: their distance from
-    the test images in the 320 features of the CNN with transforms; () each. Of one that has a prior also
-    `prior_frechet`, of codes drawn from that.
+    Whether it is `sure`, (N,), more than 90 %, of the class that it takes each for. Over all of them, since random
+    codes of two models are no pairs: the mean `entropy` of its probabilities, in nats, the mean `sharpness`, as in
+    `reconstructions`, and `frechet`, their distance from the test images in the 320 features of the CNN with
+    transforms; () each. Of one that has a prior also `prior_frechet`, of codes drawn from that.
     """
     trained, eye = experiments.open_run(run), experiments.load_model(features)
     count = min(DRAWN, len(trained.images))
@@ -216,21 +216,20 @@ def mended(run: Run) -> Numbers:
     Means of `psnr` and of `ssim`, (5, 2): of the corrupted and of the restored images. `closer`, (5,): the share that
     comes closer to the original, by structural similarity. Of other autoencoders nothing.
     """
-    trained, found = experiments.open_run(run), list[tuple[np.ndarray, np.ndarray]]()
+    trained = experiments.open_run(run)
     if not isinstance(trained.model, DenoisingAutoencoder):
         return {}
+    found: dict[str, list[np.ndarray]] = {"psnr": [], "ssim": [], "closer": []}
     for both in restorations(trained).values():
         originals = trained.images[: len(both[0])]
         changed = _changed(both[0], originals)
         psnr, ssim = (
             np.stack([of(each[changed], originals[changed]) for each in both]) for of in (metrics.psnr, metrics.ssim)
         )
-        found.append((psnr, ssim))
-    return {
-        "psnr": np.array([psnr.mean(1) for psnr, _ in found]),
-        "ssim": np.array([ssim.mean(1) for _, ssim in found]),
-        "closer": np.array([(ssim[1] > ssim[0]).mean() for _, ssim in found]),
-    }
+        found["psnr"].append(psnr.mean(1))
+        found["ssim"].append(ssim.mean(1))
+        found["closer"].append((ssim[1] > ssim[0]).mean())
+    return {name: np.array(each) for name, each in found.items()}
 
 
 @metric(version=1, of=AutoencoderExperiment)
