@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
-from scipy.stats import rankdata
+import scipy
 
 BINS = 15
 """Of confidence, equally wide, as in Guo et al. (2017)."""
@@ -76,12 +74,12 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative logarithm, in nats, of the probability of the true class, of logits, (N, C)."""
-    return float(-log_softmax(logits, 1)[np.arange(len(labels)), labels].mean())
+    return float(-scipy.special.log_softmax(logits, 1)[np.arange(len(labels)), labels].mean())
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """What logits, (N, C), have to be divided by to have the lowest cross-entropy, in [0.01, 100] (Guo et al. 2017)."""
-    found = minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda log: cross_entropy(logits / np.exp(log), labels), bounds=(np.log(0.01), np.log(100)), method="bounded"
     )
     return float(np.exp(found.x))
@@ -100,7 +98,7 @@ def scaled(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, list[flo
 
 def answers(logits: np.ndarray) -> np.ndarray:
     """Logits, (N, C) → probabilities, (N, C), in float64."""
-    return softmax(logits.astype(np.float64), 1)
+    return scipy.special.softmax(logits.astype(np.float64), 1)
 
 
 def refusing(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -123,8 +121,9 @@ def auroc(odd: np.ndarray, usual: np.ndarray) -> tuple[float, float]:
     (1.0, 0.5)
     """
     odd, usual = odd.astype(np.float64), usual.astype(np.float64)
-    together = rankdata(np.concatenate([odd, usual]))
-    above = (together[: len(odd)] - rankdata(odd)) / len(usual)  # of each odd one the share of usual ones below it
-    below = 1 - (together[len(odd) :] - rankdata(usual)) / len(odd)
+    together = scipy.stats.rankdata(np.concatenate([odd, usual]))
+    # Of each odd one the share of usual ones below it, and the reverse.
+    above = (together[: len(odd)] - scipy.stats.rankdata(odd)) / len(usual)
+    below = 1 - (together[len(odd) :] - scipy.stats.rankdata(usual)) / len(odd)
     variance = sum(float(each.var(ddof=1)) / len(each) if len(each) > 1 else 0.0 for each in (above, below))
     return float(above.mean()), float(np.sqrt(variance))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aelib import code_version, experiments, runs
+from aelib import code_version, runs
 from aelib.provenance import precision_of
 
 
@@ -23,6 +23,8 @@ def again(path: Path, chapter: str) -> str:
     place = f"results/{path.parent.name}/{path.name}"
     if runs.about(path)[0].get("summary"):  # of a variant, which only the chapter names
         return f"rm -r {place}; {chapter}"
+    from aelib import experiments  # and with it PyTorch
+
     return experiments.command(path).replace(str(path), place)
 
 

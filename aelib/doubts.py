@@ -41,7 +41,7 @@ def remember(path: Path, why: str) -> str:
 
 
 def _code() -> str:
-    return f"{code_version.digest()} {_torch()}"
+    return f"{code_version.digest()} {code_version.TOLERANCE} {_torch()}"
 
 
 @cache

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.manifold import TSNE
-from sklearn.mixture import GaussianMixture
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA  # which takes a second to import, and a look at the runs needs none of it
 
 
 def components(points: np.ndarray, count: int) -> PCA:
     """The `count` leading principal components of `points`, (N, D), or as many as these have: not more than N or D."""
-    return PCA(n_components=min(count, *points.shape), svd_solver="covariance_eigh").fit(points)
+    return _principal(min(count, *points.shape)).fit(points)
+
+
+def _principal(count: int) -> PCA:
+    from sklearn.decomposition import PCA
+
+    return PCA(n_components=count, svd_solver="covariance_eigh")
 
 
 def pca(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +29,7 @@ def pca(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         The map, (N, 2), in units of the codes, and the share of the variance that each axis carries, (2,).
     """
-    model = PCA(n_components=min(2, codes.shape[1]), svd_solver="covariance_eigh")
+    model = _principal(min(2, codes.shape[1]))
     points = model.fit_transform(codes.astype(np.float64))
     missing = 2 - points.shape[1]  # a latent space of one dimension has a flat map
     return np.pad(points, ((0, 0), (0, missing))), np.pad(model.explained_variance_ratio_, (0, missing))
@@ -38,7 +44,7 @@ def directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, n
         The mean code, (D,); the directions, unit vectors (count, D); the standard deviation of the codes along each,
         (count,); the share of the variance that each carries, (count,).
     """
-    model = PCA(n_components=min(count, codes.shape[1]), svd_solver="covariance_eigh").fit(codes.astype(np.float64))
+    model = _principal(min(count, codes.shape[1])).fit(codes.astype(np.float64))
     missing = max(0, 2 - len(model.components_))
     deviations = np.pad(np.sqrt(model.explained_variance_), (0, missing))
     shares = np.pad(model.explained_variance_ratio_, (0, missing))
@@ -51,6 +57,8 @@ def tsne(codes: np.ndarray, *, perplexity: float) -> np.ndarray:
     It starts from the PCA map: a random start would scatter the classes differently with each seed. Of few codes the
     perplexity is at most a third of their number; fewer than four are all at the origin.
     """
+    from sklearn.manifold import TSNE
+
     if len(codes) < 4:
         return np.zeros((len(codes), 2), dtype=np.float32)
     perplexity = min(perplexity, len(codes) / 3)
@@ -118,6 +126,9 @@ def mixture(codes: np.ndarray, components: int) -> Mixture:
     by expectation-maximisation from a k-means start, in a hundred steps at most, with each number of a code in units
     of its deviation.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
     mean, deviation = codes.mean(0), np.maximum(codes.std(0), 1e-6)
     components = max(1, min(components, len(codes) // 10))
     model = GaussianMixture(components, covariance_type="full", tol=1e-2, random_state=0)

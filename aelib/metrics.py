@@ -6,12 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
-from scipy.special import logsumexp
-from scipy.stats import binomtest, chi2_contingency, mode, spearmanr, ttest_rel
-from scipy.stats import f as f_distribution
-from sklearn.metrics import silhouette_score
-from sklearn.neighbors import NearestNeighbors
 
 from aelib.errors import AelibError
 
@@ -34,9 +30,11 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray, neighbours: int =
 
     Of ten classes in disorder about a tenth are named; of ten separate clusters, all.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     found = NearestNeighbors(n_neighbors=min(neighbours, len(points) - 1)).fit(points)
     nearest = found.kneighbors(return_distance=False)  # of each of them, itself left out
-    return float((mode(labels[nearest], axis=1).mode == labels).mean())
+    return float((scipy.stats.mode(labels[nearest], axis=1).mode == labels).mean())
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
@@ -45,6 +43,8 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
     Raises:
         AelibError: there are fewer than two classes.
     """
+    from sklearn.metrics import silhouette_score
+
     if len(np.unique(labels)) < 2:
         raise AelibError("a silhouette compares classes with each other: the images must be of two at least")
     return float(silhouette_score(points, labels))
@@ -90,7 +90,7 @@ def homogeneity(matrix: np.ndarray, other: np.ndarray) -> np.ndarray:
         common = (ours + theirs) >= 10
         table = np.array([[*row[common], row[~common].sum()] for row in (ours, theirs)])
         table = table[:, table.sum(0) > 0]
-        found.append(float(chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0)
+        found.append(float(scipy.stats.chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0)
     return np.array(found)
 
 
@@ -108,7 +108,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     if only_first + only_second == 0:
         return 1.0
-    return float(binomtest(only_first, only_first + only_second).pvalue)
+    return float(scipy.stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
 def gaussian_kl_to_prior(codes: np.ndarray) -> float:
@@ -152,17 +152,19 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Spearman's: 1 where two (N,) rise together, −1 where one falls; 0 where one of them does not change."""
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
         return 0.0
-    return float(spearmanr(first, second).statistic)
+    return float(scipy.stats.spearmanr(first, second).statistic)
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     """Mean of `first` − `second`, two (N,) made on the same seeds, and its 95 % confidence interval (Student's t)."""
-    interval = ttest_rel(first, second).confidence_interval(0.95)
+    interval = scipy.stats.ttest_rel(first, second).confidence_interval(0.95)
     return float(np.mean(first - second)), float(interval.low), float(interval.high)
 
 
 def neighbourhoods(real: np.ndarray, neighbours: int = 5) -> np.ndarray:
     """Distance of each of `real`, (N, D), from its neighbour of that number, itself left out: (N,)."""
+    from sklearn.neighbors import NearestNeighbors
+
     count = min(neighbours + 1, len(real))
     return NearestNeighbors(n_neighbors=count, algorithm="brute").fit(real).kneighbors(real)[0][:, -1]
 
@@ -195,6 +197,8 @@ def manifolds(real: np.ndarray, drawn: np.ndarray, neighbours: int = 5) -> dict[
 
 def nearest(points: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each of `points`, (N, D), the nearest of `others`, (M, D): which, (N,); the two least distances, (N, 2)."""
+    from sklearn.neighbors import NearestNeighbors
+
     distances, which = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(others).kneighbors(points)
     return which[:, 0], distances
 
@@ -246,7 +250,7 @@ def kl_of_mixture(draws: np.ndarray, means: np.ndarray, log_variances: np.ndarra
         if not own:
             logs[np.arange(len(part)), start + np.arange(len(part))] = -np.inf
             count -= 1
-        total += float((logsumexp(logs, axis=1) - np.log(count) + 0.5 * (part**2).sum(1)).sum())
+        total += float((scipy.special.logsumexp(logs, axis=1) - np.log(count) + 0.5 * (part**2).sum(1)).sum())
         start += len(part)
     return total / len(draws)
 
@@ -271,7 +275,7 @@ def rows_differ(table: np.ndarray) -> float:
     if not all(freedom) or rest == 0:
         return float("nan")
     between = table.shape[1] * (rows**2).sum()
-    return float(f_distribution.sf(between / freedom[0] / (rest / freedom[1]), *freedom))
+    return float(scipy.stats.f.sf(between / freedom[0] / (rest / freedom[1]), *freedom))
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
     parameters = next((cell for cell in _code(notebook) if "parameters" in cell.metadata.get("tags", [])), None)
     if parameters is None:
         return None
-    from aelib import experiments, profiles, runs  # and with them PyTorch
+    from aelib import runs
     from aelib.credits import commit, origins, papermill
 
     executed, now = notebook.metadata.papermill, record_of_this_process()
@@ -207,7 +207,12 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
         for line in output.get("data", {}).get(runs.PATHS, "").split("\n")
         if line
     )
-    notices = dict.fromkeys(profiles.notice_of(path, runs.about(path)[1]) for path in paths)
+    notices, drawn_from = dict[str, None](), list[str]()
+    if paths:
+        from aelib import experiments, profiles  # and with them PyTorch: a chapter that fails need not wait for it
+
+        notices = dict.fromkeys(profiles.notice_of(path, runs.about(path)[1]) for path in paths)
+        drawn_from = origins(paths, experiments.doubt)
     when = executed["start_time"][:16].replace("T", " ")
     # One that came by standard input has no name that a command would find.
     command = "papermill" if name == "-" else f"`{papermill(name, 'report', given)}`"
@@ -219,6 +224,6 @@ def _about(notebook: NotebookNode, name: str) -> NotebookNode | None:
         f"in {executed['duration']:,.0f} s, with `aelib` at commit {commit(now, 8)}"
         + ("; the figures are drawn from" if paths else "."),
         "",
-        *(f"- {line}" for line in origins(paths, experiments.doubt)),
+        *(f"- {line}" for line in drawn_from),
     ]
     return _markdown("\n".join(text))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from aelib import words
 from aelib.hyperparameters import TrainingConfig
@@ -71,7 +71,7 @@ def interval(values: Sequence[float], form: str) -> str:
 
 def half_width(values: Sequence[float]) -> float:
     """Half the width of the 95 % interval (Student's t) of the mean of two `values` or more."""
-    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return float(scipy.special.stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / len(values) ** 0.5)
 
 
 def among(values: Sequence[float], form: str) -> str:

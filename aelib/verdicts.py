@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from aelib.errors import AelibError
 
@@ -61,13 +61,13 @@ class Estimate:
 
 
 def _student(freedom: float) -> float:
-    return float(stats.t.ppf(1 - LEVEL / 2, freedom))
+    return float(scipy.special.stdtrit(freedom, 1 - LEVEL / 2))
 
 
 def _p(difference: float, error: float, freedom: float) -> float:
     if error == 0:
         return float(difference <= 0)
-    return float(stats.t.sf(difference / error, freedom))
+    return float(scipy.special.stdtr(freedom, -difference / error))
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:

@@ -114,6 +114,9 @@ def test_stale_runs_are_probed_once(folder, monkeypatch):
     monkeypatch.setattr(doubts, "_torch", lambda: "another")
     answers += [1.0] * 3
     assert told() == ["", "", ""]
+    monkeypatch.setattr(code_version, "TOLERANCE", 2.0)
+    answers += [1.0] * 3
+    told()
     monkeypatch.setattr(code_version, "digest", lambda: "a third")
     answers += [1.0] * 3
     told()

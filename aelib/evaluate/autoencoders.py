@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import entropy
 
 from aelib import corruption, engines, experiments, latent, metrics
 from aelib.evaluate.store import Numbers, evaluate, metric
@@ -122,7 +122,7 @@ def drawings(run: Run, cnn: Run, features: Run) -> Numbers:
     real = features_seen(eye, trained.images)
     found = {
         "sure": answered.max(1) > 0.9,
-        "entropy": entropy(answered, axis=1).mean(dtype=np.float64),
+        "entropy": scipy.stats.entropy(answered, axis=1).mean(dtype=np.float64),
         "sharpness": sharpness(drawn).mean(dtype=np.float64),
         "frechet": np.asarray(metrics.frechet_distance(features_seen(eye, drawn), real)),
     }

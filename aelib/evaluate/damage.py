@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
+import skimage
 import torch
-from scipy.ndimage import gaussian_filter, median_filter
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
-from sklearn.decomposition import PCA
 
 from aelib import corruption, experiments, latent, metrics
 from aelib.evaluate.store import Numbers, evaluate, metric
 from aelib.experiments import AutoencoderExperiment
 from aelib.models import SymmetricAutoencoder
 from aelib.runs import Run
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 SHARE = 10
 """One in so many test images is damaged, the first of them; a filter's strength is chosen on one in so many as these of
@@ -30,7 +32,7 @@ def salt_and_pepper(images: torch.Tensor, share: float) -> torch.Tensor:
 
 def blur(images: torch.Tensor, width: float) -> torch.Tensor:
     """A Gaussian blur of images, (B, 1, H, W), with a standard deviation of `width` pixels."""
-    return torch.from_numpy(gaussian_filter(images.numpy(), (0, 0, width, width), mode="constant"))
+    return torch.from_numpy(scipy.ndimage.gaussian_filter(images.numpy(), (0, 0, width, width), mode="constant"))
 
 
 def erase(images: torch.Tensor, share: float) -> torch.Tensor:
@@ -57,19 +59,23 @@ def damaged(images: np.ndarray, kind: str, strength: float) -> np.ndarray:
         return KINDS[kind][0](torch.from_numpy(images).unsqueeze(1), strength)[:, 0].numpy()
 
 
-def _each(function: Callable[..., np.ndarray], images: np.ndarray, **options: Any) -> np.ndarray:
+def _restored(name: str, images: np.ndarray, **options: Any) -> np.ndarray:
+    function = getattr(skimage.restoration, name)
     return np.stack([function(image, **options) for image in images]).astype(np.float32)
 
 
 FILTERS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], tuple[float, ...]]] = {
-    "median": (lambda images, size: median_filter(images, (1, int(size), int(size))), (1, 3, 5, 7)),
-    "Gaussian": (lambda images, width: gaussian_filter(images, (0, width, width)), (0.0, 0.5, 0.75, 1.0, 1.5)),
+    "median": (lambda images, size: scipy.ndimage.median_filter(images, (1, int(size), int(size))), (1, 3, 5, 7)),
+    "Gaussian": (
+        lambda images, width: scipy.ndimage.gaussian_filter(images, (0, width, width)),
+        (0.0, 0.5, 0.75, 1.0, 1.5),
+    ),
     "non-local means": (
-        lambda images, h: _each(denoise_nl_means, images, patch_size=3, patch_distance=6, h=h, fast_mode=True),
+        lambda images, h: _restored("denoise_nl_means", images, patch_size=3, patch_distance=6, h=h, fast_mode=True),
         (0.02, 0.1, 0.2, 0.4, 0.8),
     ),
     "total variation": (
-        lambda images, weight: _each(denoise_tv_chambolle, images, weight=weight),
+        lambda images, weight: _restored("denoise_tv_chambolle", images, weight=weight),
         (0.02, 0.1, 0.2, 0.4, 0.8),
     ),
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import skimage
 import torch
-from skimage.feature import hog
 
 from aelib import experiments, latent, metrics
 from aelib.evaluate.autoencoders import DRAWN, drawn_codes, features_seen, probabilities, sharpness
@@ -110,7 +110,7 @@ def gradients(images: np.ndarray) -> np.ndarray:
     They know the edges of a garment and nothing else, and no training has made them.
     """
     cells = {"orientations": 8, "pixels_per_cell": (7, 7), "cells_per_block": (2, 2)}
-    return np.stack([hog(image, **cells) for image in images])
+    return np.stack([skimage.feature.hog(image, **cells) for image in images])
 
 
 def _ratio(images: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -8,9 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
 
 from aelib import experiments, latent
 from aelib.data import GarmentLoaders, Garments, SplitConfig
@@ -47,6 +44,9 @@ def logistic(
         inputs, labels: what it is fitted to, (N, D) and (N,).
         to_choose: validation inputs and labels; of `STRENGTHS` that with the lowest cross-entropy on them is taken.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(max_iter=300, warm_start=True)
     best, found = np.inf, np.zeros((len(tests), classes))
 
@@ -145,6 +145,8 @@ def voting(points: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> dict[in
 
     By each number of `NEIGHBOURS` for which there are points enough; of equal votes those of the nearest count more.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     numbers = [number for number in NEIGHBOURS if number <= len(points)]
     _, nearest = NearestNeighbors(n_neighbors=numbers[-1], algorithm="brute").fit(points).kneighbors(asked)
     found = {}

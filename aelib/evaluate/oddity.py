@@ -6,9 +6,8 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 import torch
-from scipy.ndimage import gaussian_filter
-from sklearn.neighbors import NearestNeighbors
 
 from aelib import calibration, corruption, experiments, metrics
 from aelib.data import GarmentLoaders, synthetic
@@ -46,7 +45,7 @@ def _odd(images: np.ndarray, labels: np.ndarray, without: int | None) -> Iterato
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield "noisy", corruption.add_noise(tensor, 0.2)[:, 0].numpy()
-    yield "blurred", gaussian_filter(rest, (0, BLUR, BLUR), mode="constant")
+    yield "blurred", scipy.ndimage.gaussian_filter(rest, (0, BLUR, BLUR), mode="constant")
 
 
 @metric(version=1, of=AutoencoderExperiment)
@@ -79,6 +78,8 @@ class _Judge:
     """Scores of images by an autoencoder and the images that it was trained on, without their labels."""
 
     def __init__(self, model: SymmetricAutoencoder, loaders: GarmentLoaders) -> None:
+        from sklearn.neighbors import NearestNeighbors
+
         self.model = model
         train = loaders.garments.train_images[loaders.train_indices[:REFERENCE]].float() / 255
         self.reference = self._places(train)

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from aelib import experiments, metrics
 from aelib.evaluate.autoencoders import aggregate_posterior
@@ -98,6 +95,10 @@ def said(found: Sequence[Numbers]) -> dict[str, list[float]]:
 @metric(version=1, of=AutoencoderExperiment)
 def labels_in_codes(run: Run) -> Numbers:
     """`accuracy`, (): of a linear classifier of codes, fitted to those of training images, on those of test images."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     trained = experiments.open_run(run)
     images, labels = experiments.trained_on(run, FITTED)
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2_000))

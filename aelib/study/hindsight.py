@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
+import scipy
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import hypergeom
 
 from aelib import json_cache
 from aelib.study.plan import MEDIAN
@@ -33,7 +33,7 @@ def best_of(values: np.ndarray, level: float = 0.1) -> np.ndarray:
     """
     ordered, count = np.sort(values), len(values)
     draws, rank = np.arange(1, count + 1)[:, None], np.arange(1, count + 1)[None]
-    among = hypergeom.sf(0, count, rank, draws)  # that one of n draws is among the `rank` lowest
+    among = scipy.stats.hypergeom.sf(0, count, rank, draws)  # that one of n draws is among the `rank` lowest
     quantiles = np.array([level / 2, 0.5, 1 - level / 2])
     return ordered[(among[:, None] >= quantiles[:, None] - 1e-12).argmax(2)]
 
