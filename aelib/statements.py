@@ -256,8 +256,8 @@ STATEMENTS = (
     ),
     # The search. Its rules are about one study, and where they take a sample, about what they say. With new seeds a
     # trial is trained as it was: with the finder's rate of that seed, stopped as early, never pruned. Random trials
-    # count with their lowest loss, pruned ones, too; bootstraps are of all completed trials, by functional ANOVA of 16
-    # trees.
+    # count with their lowest loss, pruned ones, too; a thousand bootstraps are of all completed trials, by functional
+    # ANOVA of 16 trees.
     Statement(
         "search-value", "The search's lowest validation loss is 0.01069", "Figure 1", "fig-r01",
         {"our five best trials, three new seeds each, mean of the five: lowest validation loss": Reproduces(0.01069)},
@@ -286,7 +286,7 @@ STATEMENTS = (
     ),
     Statement(
         "search-important", "The L2 penalty is the most important hyper-parameter", "Figure 15", "fig-r15",
-        {"share of 1,000 bootstraps of the completed trials in which another one is": Always(0.05, also=(0.01, 0.2))},
+        {"share of the bootstraps of the completed trials in which another one is": Always(0.05, also=(0.01, 0.2))},
     ),
     Statement(
         "search-short", "Sixty trials are not enough to explore the space exhaustively", "Section 3.1", "fig-r01",
