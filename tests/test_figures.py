@@ -241,7 +241,10 @@ def test_a_trial_that_went_wrong_does_not_flatten_the_others():
     assert figures.usual(np.array([0.01, np.nan, 0.01])).tolist() == [True, False, True]
     axis = figures.study_history(values, np.zeros(5, bool), 2, of=[]).axes[0]
     assert axis.get_ylim()[1] < 0.02
-    assert [text.get_text() for text in axis.texts] == ["▲ 0.20"]
+    assert axis.get_title(loc="right") == "▲ 0.20"
+    wrong = figures.study_history(np.array([*values, 0.4]), np.zeros(6, bool), 2, of=[]).axes[0]
+    assert wrong.get_title(loc="right") == "▲ 0.20 to 0.40"
+    assert [3, 5] in [line.get_xdata().tolist() for line in wrong.lines]
 
 
 def test_where_no_image_is_left_there_is_no_axis():

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
-from aelib.figures.drawing import COLOURS, GUIDE, REPORT, Drawing, Stored, log_losses, new_figure, styled
+from aelib.figures.drawing import COLOURS, GUIDE, PAPER, REPORT, Drawing, Stored, log_losses, new_figure, styled
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,9 @@ def reproductions(rows: Sequence[Reproduced], *, of: Sequence[Stored]) -> Drawin
         axis.plot(interval, [place, place], "|", color=GUIDE, markersize=7)
         axis.plot(differ(row.ours), np.full(len(row.ours), place), "o", color=COLOURS[0], markersize=4, alpha=0.75)
         axis.plot(0, place, "D", color=REPORT, markersize=5, zorder=3)
-        edge = axis.get_yaxis_transform()
-        axis.text(0, place - 0.3, f"{row.quantity}: {row.theirs:g}", transform=edge, fontsize=8, va="bottom")
+        edge, ground = axis.get_yaxis_transform(), {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+        named = f"{row.quantity}: {row.theirs:g}"
+        axis.text(0, place - 0.3, named, transform=edge, fontsize=8, va="bottom", bbox=ground)
         axis.text(1, place - 0.3, row.verdict, transform=edge, fontsize=8, va="bottom", ha="right")
     axis.set_ylim(len(rows) - 0.5, -0.9)
     axis.set_yticks([])

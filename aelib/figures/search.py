@@ -109,14 +109,15 @@ def usual(losses: np.ndarray) -> np.ndarray:
 
 
 def _cut(axis: Axes, places: np.ndarray, losses: np.ndarray) -> None:
-    """End the vertical axis above the `usual` losses; name the others, (N,) at `places`, at its upper edge."""
+    """End the vertical axis above the `usual` losses; mark the others, (N,) at `places`, and say how high."""
     others = np.isfinite(losses) & ~usual(losses)
     if not others.any():
         return
     axis.set_ylim(top=1.1 * losses[usual(losses)].max())
-    for place, loss in zip(places[others], losses[others], strict=True):
-        edge = axis.get_xaxis_transform()
-        axis.annotate(f"▲ {loss:.2f}", (place, 1), (-4, 0), edge, "offset points", fontsize=8, va="top")
+    edge = axis.get_xaxis_transform()
+    axis.plot(places[others], np.full(others.sum(), 0.98), "^", color=INK, markersize=4, transform=edge)
+    ends = dict.fromkeys(f"{loss:.2f}" for loss in (losses[others].min(), losses[others].max()))
+    axis.set_title(f"▲ {' to '.join(ends)}", loc="right", fontsize=8)
 
 
 @styled()
