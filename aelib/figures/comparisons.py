@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 
-from aelib.figures.drawing import COLOURS, GUIDE, MARKERS, Drawing, Stored, log_losses, new_figure, styled
+from aelib.figures.drawing import COLOURS, GUIDE, MARKERS, Drawing, Stored, log_losses, log_numbers, new_figure, styled
 
 
 @styled()
@@ -41,9 +41,7 @@ def dots(
         axis.plot(values, heights, marker, color=COLOURS[number], markersize=5, alpha=0.8, label=way)
     axis.set(xscale="log", xlabel=f"{label}, log scale", ylim=(len(rows) - 0.5, -0.6))
     axis.set_yticks(range(len(rows)), list(rows))
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    log_numbers(axis.xaxis)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -163,6 +164,11 @@ def log_losses(axis: Axes, named: Sequence[float] = (1, 1.2, 1.5, 2, 3, 5)) -> N
     axis.set_yscale("log")
     if label := axis.get_ylabel():
         axis.set_ylabel(f"{label}, log scale")
-    axis.yaxis.set_major_locator(LogLocator(subs=named))
-    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    log_numbers(axis.yaxis, named)
+
+
+def log_numbers(axis: Axis, named: Sequence[float] = (1, 2, 5)) -> None:
+    """The numbers of a logarithmic axis: `named`, times each power of ten, and no others."""
+    axis.set_major_locator(LogLocator(subs=named))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from aelib.figures.drawing import (
     COLOURS,
@@ -19,6 +18,7 @@ from aelib.figures.drawing import (
     Drawing,
     Stored,
     log_losses,
+    log_numbers,
     new_figure,
     ours_and_theirs,
     styled,
@@ -175,9 +175,7 @@ def found_rates(rates: Mapping[str, np.ndarray], taken: Mapping[str, float], *, 
         axis.scatter(seen, np.full(len(seen), place), 12 * counts, color=COLOURS[1], label="suggested")
         axis.plot(taken[name], place, "*", color=COLOURS[6], markersize=11, label="taken", markeredgecolor=PAPER)
     axis.set(xscale="log", xlabel="Learning rate, log scale", yticks=range(len(rates)), yticklabels=[*rates])
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    log_numbers(axis.xaxis)
     axis.set_ylim(len(rates) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     figure.legend(*(each[:2] for each in axis.get_legend_handles_labels()), loc="outside lower center", ncols=2)
