@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from aelib import engines, experiments, metrics, study
 from aelib.errors import AelibError
 from aelib.evaluate import evaluate
+from aelib.profiles import find_profile
 from aelib.provenance import precision_of
 from aelib.runs import Run
 from aelib.statements import OTHER_BETAS
@@ -118,8 +119,8 @@ class Seeds:
 
     @cached_property
     def best(self) -> list[FrozenTrial]:
-        """The five best trials of the study, the best first."""
-        return study.ranked(self.search.trials)[:5]
+        """The best trials of the study, the best first."""
+        return study.ranked(self.search.trials)[: find_profile(self.profile).best]
 
     def random(self) -> np.ndarray:
         """The lowest validation loss of each trial of the study that was drawn at random, failed ones aside.
@@ -217,7 +218,7 @@ def _search_good(seeds: Seeds) -> list[np.ndarray]:
 
 
 def _place(seeds: Seeds, name: str) -> float:
-    """Where the median of a hyper-parameter of the five best trials is in its range, from 0 to 1."""
+    """Where the median of a hyper-parameter of the best trials is in its range, from 0 to 1."""
     space, values = seeds.search.distributions[name], np.array([trial.params[name] for trial in seeds.best])
     assert isinstance(space, FloatDistribution | IntDistribution)
     low, high = space.low, space.high
@@ -239,7 +240,7 @@ def _search_degrees(seeds: Seeds) -> list[np.ndarray]:
 
 
 def _search_important(seeds: Seeds) -> list[np.ndarray]:
-    first = np.array(study.most_important(seeds.search, times=1000 if seeds.profile == "report" else 50))
+    first = np.array(study.most_important(seeds.search, times=find_profile(seeds.profile).bootstraps))
     return _once((first != "weight_decay").mean())
 
 

@@ -24,6 +24,9 @@ class Profile:
         trials: of the hyper-parameter study, the first half of them random.
         seeds: of the trainings that the report's claims are decided on.
         betas: of the variational autoencoders that are held against each other, the report's 2 among them, rising.
+        best: how many of the study's best trials are trained again, and stand for what it prefers.
+        suggestions: how often the learning-rate finder is asked about one shape, each time with another seed.
+        bootstraps: of the study's trials, to see which hyper-parameter is the most important.
         notice: what marks each page and each figure, in capitals; empty for what is published.
         dataset: where the images are, if they are one's own.
     """
@@ -35,6 +38,9 @@ class Profile:
     notice: str
     seeds: tuple[int, ...] = (0, 1)
     betas: tuple[float, ...] = (0.03, 0.3, 2.0)
+    best: int = 2
+    suggestions: int = 2
+    bootstraps: int = 50
     dataset: Path | None = None
 
     def epochs(self, most: int) -> int:
@@ -82,6 +88,9 @@ PROFILES = {
         notice="",
         seeds=(0, 1, 2, 3, 4),
         betas=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 7.0, 10.0),
+        best=5,
+        suggestions=20,
+        bootstraps=1000,
     ),
     # Half the data and at most 20 epochs: everything from scratch in minutes on two cores.
     "quick": Profile(

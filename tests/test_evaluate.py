@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from aelib import cli, evaluate, experiments, metrics, runs
+from aelib import cli, evaluate, experiments, metrics, profiles, runs
 from aelib.errors import AelibError
 from aelib.evaluate import autoencoders, store
 from aelib.experiments import EXPERIMENTS, AutoencoderExperiment
@@ -117,7 +117,7 @@ def test_every_metric_of_every_experiment(all_tiny, tiny_results, name):
 
 
 def test_the_first_of_the_found_rates_is_the_runs_own(all_tiny, tiny_results, run, monkeypatch):
-    monkeypatch.setattr("aelib.evaluate.autoencoders.profile_of", lambda *_: "report")  # which has as many as the book
+    monkeypatch.setitem(profiles.PROFILES, "smoke", replace(profiles.PROFILES["smoke"], suggestions=20))
     found = experiments.obtain("convolutional", profile="smoke", folder=tiny_results, summary=True, learning_rate=None)
     rates = evaluate.evaluate(found, "found_rates")["rates"]
     assert rates.shape == (20,)

@@ -1,5 +1,6 @@
 """Evidence: for each rule of each claim, numbers of the right shape, from runs of several seeds."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from scipy.stats import spearmanr
 
 from aelib import evidence, study, verdicts
 from aelib.evidence import EVIDENCE, Seeds
+from aelib.profiles import PROFILES
 from aelib.statements import STATEMENTS
 
 
@@ -97,6 +99,7 @@ def test_what_is_counted_of_a_search(monkeypatch):
                 user_attrs={"seed": seed, "seconds": 1.0},
             )
         )
+    monkeypatch.setitem(PROFILES, "smoke", replace(PROFILES["smoke"], best=5))
     seeds = Seeds((0, 1), "smoke")
     config = {"fixed": {"max_epochs": 60, "patience": 10, "min_delta": 1e-3}}
     vars(seeds)["search"] = study.Search(trials, config, {}, Path(), "")

@@ -15,7 +15,7 @@ from aelib import corruption, engines, experiments, latent, metrics
 from aelib.evaluate.store import Numbers, evaluate, metric
 from aelib.experiments import AutoencoderExperiment
 from aelib.models import BaselineCNN, DenoisingAutoencoder, Model
-from aelib.profiles import profile_of
+from aelib.profiles import PROFILES, profile_of
 from aelib.runs import Run
 
 DRAWN = 10_000
@@ -55,10 +55,10 @@ def components(run: Run) -> Numbers:
 
 @metric(version=1, of=AutoencoderExperiment, weights=False, repeats=False)
 def found_rates(run: Run) -> Numbers:
-    """`rates`, (20,): what the learning-rate finder suggests to the training of `run` with seeds from 0.
+    """`rates`: what the learning-rate finder suggests to the training of `run` with as many seeds as its profile asks.
 
-    NaN where it saw no finite loss. Three of a run of another profile than the report's, whose whole training takes
-    less than twenty. Of a run of another seed than 0, or with a learning rate that was given, nothing.
+    In the order of the seeds, from 0; NaN where it saw no finite loss. Of a run of another seed than 0, or with a
+    learning rate that was given, nothing.
     """
     config = experiments.as_configured(run.config).training
     if run.config["seed"] or config.learning_rate is not None:
@@ -67,7 +67,7 @@ def found_rates(run: Run) -> Numbers:
 
     engine, rates = engines.same_engine(run.provenance["engine"]) or engines.choose_engine(0), []
     with tempfile.TemporaryDirectory(prefix="aelib-finder-") as folder, engines.arithmetic(engine):
-        for seed in range(20 if profile_of(run.path, run.provenance) == "report" else 3):
+        for seed in range(PROFILES[profile_of(run.path, run.provenance)].suggestions):
             model, loaders = experiments.begun(run, seed)
             data = loaders.on(engine.device)
             try:
