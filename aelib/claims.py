@@ -12,7 +12,7 @@ from aelib import figures, tables, verdicts
 from aelib.errors import AelibError
 from aelib.evidence import EVIDENCE, Seeds
 from aelib.profiles import command_options, find_profile
-from aelib.statements import STATEMENTS, Statement
+from aelib.statements import SEARCH, STATEMENTS, Statement
 from aelib.verdicts import Outcome, Reproduces, Rule
 
 
@@ -62,7 +62,7 @@ class Claim:
         claim: in a sentence.
         where: in the report.
         shown: label of our figure or table that shows most of it.
-        seeds: of the runs.
+        seeds: of the runs; one, that of the search, of what is no sample.
         verdict: "confirmed", "not confirmed" or "undecided"; corrected for all claims.
         judges: whether its rules are judges of one question.
         disagree: whether these are, and some say yes and others no.
@@ -121,7 +121,9 @@ def claims(profile: str = "report", *, seeds: Sequence[int] | None = None, folde
     of_profile, cases = find_profile(profile).seeds, []
     for statement in STATEMENTS:
         if statement.name in EVIDENCE:
-            own = tuple(seeds or [each for each in of_profile if each in (statement.seeds or of_profile)])
+            own = tuple(each for each in of_profile if each in (statement.seeds or of_profile))
+            if seeds is not None and statement.seeds != SEARCH:
+                own = tuple(seeds)
             of = made.setdefault(own, Seeds(own, profile, folder))
             cases.append(Case(statement, own, EVIDENCE[statement.name](of)))
     return decided(cases, profile)
@@ -195,5 +197,7 @@ def _claim(case: Case, verdict: str, rulings: Sequence[Ruling], profile: str) ->
         least.interval,
         rule.near if isinstance(rule := next(iter(statement.rules.values())), Reproduces) else None,
         tuple(rulings),
-        f"aelib claims --seeds {','.join(map(str, case.seeds))}" + command_options(profile, 0),
+        "aelib claims"
+        + (f" --seeds {','.join(map(str, case.seeds))}" if len(case.seeds) > 1 else "")
+        + command_options(profile, 0),
     )

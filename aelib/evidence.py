@@ -144,12 +144,16 @@ def unsteadiness(losses: np.ndarray) -> float:
     return float(np.log(max(changes.std(), 1e-12))) if len(changes) else float("nan")
 
 
-def multiplications(run: Run) -> float:
-    """Of one answer of the model of `run`, its layers' products with what they are given, additions counted as well."""
+def multiplications(run: Run, method: str = "forward") -> float:
+    """Of one answer of the model of `run`, its layers' products with what they are given, additions counted as well.
+
+    Args:
+        method: of the model, that is asked.
+    """
     experiment = experiments.as_configured(run.config)
     model = experiment.model_class(experiment.model).eval()
     with FlopCounterMode(display=False) as counted, torch.no_grad():
-        model(torch.zeros(1, *model.input_shape))
+        getattr(model, method)(torch.zeros(1, *model.input_shape))
     return float(counted.get_total_flops())
 
 

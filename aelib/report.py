@@ -38,17 +38,26 @@ def losses(model: str) -> dict[str, np.ndarray]:
 
 
 def compared(model: str, histories: Sequence[Sequence[Mapping[str, float]]]) -> str:
-    """How far the report's validation losses are from ours, in words; and ours from each other, if they are several.
-
-    A distance is the median over the epochs that both have of |one / other − 1|; from several that to their median,
-    and of several the median again.
+    """How far the report's validation losses are from ours, as `distance` says it.
 
     Args:
         model: as of `losses`.
         histories: of our trainings, one row an epoch each.
     """
     ours = [np.array([row["validation_loss"] for row in history]) for history in histories]
-    apart = f"{100 * _apart(losses(model)['validation_loss'], ours):.1f} %"
+    return distance(losses(model)["validation_loss"], ours)
+
+
+def distance(theirs: np.ndarray, ours: Sequence[np.ndarray]) -> str:
+    """How far a curve of the report's is from ours, in words; and ours from each other, if they are several.
+
+    A distance is the median over the places that both have of |one / other − 1|; from several that to their median,
+    and of several the median again.
+
+    Args:
+        theirs, ours: losses, (N,), epoch by epoch or step by step.
+    """
+    apart = f"{100 * _apart(theirs, ours):.1f} %"
     if len(ours) == 1:
         return f"{apart} from ours"
     own = [_apart(each, [*ours[:number], *ours[number + 1 :]]) for number, each in enumerate(ours)]
@@ -67,6 +76,20 @@ def finder() -> tuple[np.ndarray, np.ndarray]:
     """Learning rates and smoothed losses, (N,) each, of the report's Figure 13."""
     rows = _table("fig13_finder")
     return np.array([float(row["learning_rate"]) for row in rows]), np.array([float(row["loss"]) for row in rows])
+
+
+def importances() -> dict[str, float]:
+    """Of each hyper-parameter of the study, in Figure 15, the largest first; its method is not named."""
+    named = {
+        "L2_penalty": "weight_decay",
+        "channels_config_id": "channels",
+        "latent_space_dim": "latent_dim",
+        "linear_units_0": "linear_units",
+        "conv_config_id": "conv",
+    }
+    return {
+        named.get(row["parameter"], row["parameter"]): float(row["importance"]) for row in _table("fig15_importances")
+    }
 
 
 def confusion(model: str) -> np.ndarray:
@@ -227,14 +250,3 @@ STUDY = {
     "pruned": 3,
 }
 """Figure 1: lowest validation losses of the best of 60 trials and of the best of the 30 random ones."""
-
-IMPORTANCES = {
-    "weight_decay": 0.52,
-    "optimizer": 0.15,
-    "channels": 0.13,
-    "latent_dim": 0.11,
-    "linear_units": 0.06,
-    "conv": 0.02,
-    "instance_norm": 0.00,
-}
-"""Figure 15; its method is not named."""

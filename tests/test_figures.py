@@ -60,7 +60,7 @@ def all_figures(of):
     yield figures.latent_scatter(dims, values, ["adam", "sgd", "adamax"] * 10, theirs=report.completed(), of=of)
     bands = {name: np.sort(rng.random((3, each)).T, 1) for name, each in (("ours", 3), ("report", 5))}
     yield figures.found_rates(
-        {"a": np.geomspace(1e-3, 1e-2, 20), "b": np.full(20, np.nan)}, {"a": 2e-3, "b": 1e-3}, of=of
+        {"a": np.geomspace(1e-3, 1e-2, 20), "b": np.full(20, np.nan)}, {"a": 2e-3}, {"b": 1e-3}, of=of
     )
     yield figures.best_of(bands, {name: rng.random(8) for name in bands}, figures.COLOURS[:2], of=of)
     shares = {"L2 penalty": 0.52, "Optimiser": 0.3, "Instance normalisation": 0.18}

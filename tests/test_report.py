@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aelib import report
+from aelib import report, tables
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,10 @@ def test_classes_that_are_answered_otherwise_are_named():
     assert report.unlike("cnn", [other]) == "Shirt"
     said = "Shirt. On average over our 3 trainings 0.3 classes differ so from the report's, and between two of ours 0.7"
     assert report.unlike("cnn", [other, matrix, matrix]) == said
+
+
+def test_importances_are_of_what_the_study_searches():
+    found = report.importances()
+    assert found.keys() == tables.SEARCHED.keys()
+    assert max(found, key=found.get) == "weight_decay"
+    assert sum(found.values()) == pytest.approx(1, abs=1e-4)

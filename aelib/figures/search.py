@@ -156,29 +156,36 @@ def best_of(
 
 
 @styled()
-def found_rates(rates: Mapping[str, np.ndarray], taken: Mapping[str, float], *, of: Sequence[Stored]) -> Drawing:
+def found_rates(
+    rates: Mapping[str, np.ndarray], taken: Mapping[str, float], theirs: Mapping[str, float], *, of: Sequence[Stored]
+) -> Drawing:
     """What the learning-rate finder suggests to one training with many seeds, for each of several trainings.
 
     It takes one of a hundred rates, so that many seeds have the same: a dot has an area for each of them.
 
     Args:
         rates: by the name of a training, (N,), NaN where the finder saw no finite loss.
-        taken: the rate that it was trained with.
+        taken: the rate that it was trained with, where it is ours.
+        theirs: the rate that the report trained it with, where it is the report's.
     """
+    stars = (("taken", taken, COLOURS[6]), ("taken by the report", theirs, REPORT))
     rows = [(name, "suggested", rate) for name, each in rates.items() for rate in each]
-    rows += [(name, "taken", rate) for name, rate in taken.items()]
+    rows += [(name, how, rate) for how, given, _ in stars for name, rate in given.items()]
     columns = dict(zip(("training", "how", "rate"), map(list, zip(*rows, strict=True)), strict=True))
     figure = new_figure(1.3 + 0.32 * len(rates), of, columns)
     axis = figure.subplots()
-    for place, (name, each) in enumerate(rates.items()):
+    for place, each in enumerate(rates.values()):
         seen, counts = np.unique(each[np.isfinite(each)], return_counts=True)
         axis.scatter(seen, np.full(len(seen), place), 12 * counts, color=COLOURS[1], label="suggested")
-        axis.plot(taken[name], place, "*", color=COLOURS[6], markersize=11, label="taken", markeredgecolor=PAPER)
+    for how, given, colour in stars:
+        places = [[*rates].index(name) for name in given]
+        axis.plot([*given.values()], places, "*", color=colour, markersize=11, label=how, markeredgecolor=PAPER)
     axis.set(xscale="log", xlabel="Learning rate, log scale", yticks=range(len(rates)), yticklabels=[*rates])
     log_numbers(axis.xaxis)
     axis.set_ylim(len(rates) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
-    figure.legend(*(each[:2] for each in axis.get_legend_handles_labels()), loc="outside lower center", ncols=2)
+    shown = dict(zip(*axis.get_legend_handles_labels()[::-1], strict=True))  # "suggested" is there once a row
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
     return figure
 
 
