@@ -135,6 +135,12 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"aelib: {error.filename} cannot be used ({error.strerror}): let this user use it", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if options.debug or (error.name or "aelib").startswith("aelib"):
+            raise
+        package = (error.name or "").partition(".")[0]
+        print(f"aelib: this needs {package}, which is not installed: pip install 'aelib[book]'", file=sys.stderr)
+        return 1
     except (OSError, UnicodeError) as error:  # the machine's: no more files, no temporary folder, no UTF-8
         if options.debug:
             raise

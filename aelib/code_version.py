@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 DECISIVE = (
@@ -69,14 +70,23 @@ def _files() -> Iterator[Path]:
 def whole() -> str:
     """SHA-256, in hexadecimal, of all code of aelib without its comments and layout, and of the report's curves."""
     folder = Path(__file__).parent
-    code = [ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in sorted(folder.rglob("*.py"))]
+    code = [ast.dump(_parsed(path.read_text(encoding="utf-8"))) for path in sorted(folder.rglob("*.py"))]
     curves = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("curves/*.csv"))]
     return hashlib.sha256("\0".join([*code, *curves]).encode()).hexdigest()
 
 
+_PARSING = Lock()
+
+
+def _parsed(source: str) -> ast.Module:
+    """Python code as a tree; of threads, one at a time, since Python 3.11 loses count of the depth of two trees."""
+    with _PARSING:
+        return ast.parse(source)
+
+
 def bare(source: str) -> str:
     """Python code without docstrings, those of constants included, comments and layout."""
-    tree = ast.parse(source)
+    tree = _parsed(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [each for each in node.body if not _is_text(each)]

@@ -55,7 +55,7 @@ def _parameters(texts: list[str]) -> dict[str, list[Any]]:
             raise AelibError(f"--set takes each parameter of the experiment once, and no other option: not {text!r}")
         try:
             found[name] = list(ast.literal_eval(f"[{values}]"))
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, TypeError):
             found[name] = values.split(",")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ def papermill(chapter: str, profile: str, parameters: Mapping[str, Any] | None =
 
 def again(path: Path, chapter: str) -> str:
     """The command that makes a run anew; `chapter` is the one that executes the chapter that asks for it."""
-    place = f"results/{path.parent.name}/{path.name}"
+    # No path of this machine: the pages go to others.
+    place = f"{'$AELIB_RESULTS' if 'AELIB_RESULTS' in os.environ else 'results'}/{path.parent.name}/{path.name}"
     if runs.about(path)[0].get("summary"):  # of a variant, which only the chapter names
         return f"rm -r {place}; {chapter}"
     from aelib import experiments  # and with it PyTorch

@@ -125,7 +125,7 @@ def keep_freed_memory() -> None:
 
 
 class OutOfMemory(AelibError, MemoryError):
-    """A training does not fit into the memory of the GPU."""
+    """A training does not fit into the memory of what it runs on."""
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -332,7 +332,7 @@ def _encoded(contents: Contents) -> dict[str, bytes]:
 
 
 def publish(files: dict[str, bytes], path: Path) -> None:
-    """Write `files` and their checksums beside the folder `path`, then move them there in one step."""
+    """Write `files` and their sums beside the folder `path`, then move them there; an old one is `.NAME.old` then."""
     draft = path.with_name(f".{path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()

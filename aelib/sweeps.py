@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +43,7 @@ class Row:
 def sweep(
     name: str,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Iterable[int] = (0,),
     workers: int = 1,
     executor: Executor | None = None,
     folder: str | Path | None = None,
@@ -66,6 +66,7 @@ def sweep(
         AelibError: a value is wrong, found out before any work; or runs could not be trained, which are named.
     """
     at_least_one("workers", workers)
+    seeds = list(seeds)  # of which a generator is asked twice
     check(name, seeds=seeds, **options)
     fixed, asked = _grid(seeds, {"maps": False, "weights": False} | options)
     if fixed.get("dataset"):
@@ -185,11 +186,14 @@ def _but_extent(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in ("again", "maps", "precision")}
 
 
-DIED = "its worker died"
+DIED = "its worker died (a script that asks for workers has to do so below `if __name__ == '__main__':`)"
 
 
 def _done(number: int, get: Callable[[], Run | None], found: dict[int, Run], failed: dict[int, str]) -> None:
-    """Put a run into `found`, or why it could not be had into `failed`; nothing where there is none."""
+    """Put a run into `found`, or why it could not be had into `failed`; nothing where there is none.
+
+    Whatever that is: an error of the executor, or a fault of an experiment, is to stop no other run.
+    """
     try:
         if run := get():
             found[number] = run
@@ -197,6 +201,10 @@ def _done(number: int, get: Callable[[], Run | None], found: dict[int, Run], fai
         failed[number] = str(error)
     except BrokenExecutor:
         failed[number] = DIED
+    except CancelledError:
+        failed[number] = "it was cancelled: is what distributes the work still there?"
+    except Exception as error:  # of the executor, or of another version of aelib where it trains, or a fault of ours
+        failed[number] = f"{type(error).__name__}: {error}"
 
 
 def _collect(
@@ -210,10 +218,7 @@ def _collect(
     """What workers have made, as it comes."""
     for future in as_completed(waiting):
         number = waiting[future]
-        if isinstance(error := future.exception(), Exception) and not isinstance(error, (AelibError, BrokenExecutor)):
-            failed[number] = f"{type(error).__name__}: {error}"  # of the executor, or of another version of aelib there
-        else:
-            _done(number, partial(_received, future, folder, again), found, failed)
+        _done(number, partial(_received, future, folder, again), found, failed)
         said = f": {failed[number]}" if number in failed else ""
         print(f"aelib: of {name} {len(found)} runs are there, {len(failed)} failed{said}", file=sys.stderr)
 

@@ -1,11 +1,11 @@
 """Whether the stored numbers follow from the weights and the data, and the built book from the runs.
 
 Of a run, the metrics, the predictions, the codes and the best epoch's picture are made anew from its weights, and
-what the metrics take from the history is compared with it; so is what is kept of evaluations. Not made anew, but by
-`verify_retrained`, are the trainings themselves, so the other epochs and how long they took, the learning-rate
-finder's curve and the t-SNE map; runs that keep no weights are held against their history alone, and a study against
-its checksums, and a part of what was found of it since. The book is made anew from the runs, and must come out byte for
-byte.
+what the metrics take from the history is compared with it; so is what is kept of evaluations, but of those in which
+processors differ (`repeats` in `evaluate.store`). Not made anew, but by `verify_retrained`, are the trainings
+themselves, so the other epochs and how long they took, the learning-rate finder's curve and the t-SNE map; runs that
+keep no weights are held against their history alone, and a study against its checksums, and a part of what was found of
+it since. The book is made anew from the runs, and must come out byte for byte.
 """
 
 from __future__ import annotations

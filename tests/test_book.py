@@ -151,7 +151,7 @@ def test_figures_say_where_they_are_from_and_tables_can_be_shown_elsewhere(built
     for text in (
         run.name,
         code_version.UNRECORDED,
-        f"rm -r results/report/{run.name}; papermill",
+        f"rm -r $AELIB_RESULTS/report/{run.name}; papermill",
         "papermill book/chapter.ipynb out.ipynb -p profile quick",
     ):
         assert text in words
@@ -189,7 +189,7 @@ def test_pictures_that_are_no_drawings_and_of_which_runs_they_are(tmp_path):
     pages.publish(notebook, "papermill x", tmp_path, lambda path: code_version.STALE if path == paths[1] else "")
     assert (tmp_path / "_figures/fig-a.png").read_bytes() == b"PNG"
     _, _, first, _, _, second = (cell.source for cell in notebook.cells)
-    assert f"s on GPU, bf16; again: `rm -r results/quick/{paths[0].name}; papermill x`" in first
+    assert f"s on GPU, bf16; again: `rm -r $AELIB_RESULTS/quick/{paths[0].name}; papermill x`" in first
     assert f"`run_1-12345678`: {{download}}`parameters <_runs/run_1-12345678.json>`, seed 3, commit {said}, " in first
     assert first.count("stale") == 1
     assert "run_2" not in first

@@ -41,6 +41,27 @@ def test_all_names_are_checked_before_the_first_is_trained(capsys, monkeypatch):
     assert "not 'nonsense'" in capsys.readouterr().err
 
 
+def test_a_package_that_is_not_installed_is_named(capsys, monkeypatch):
+    """As on a machine that is there to train, without what builds the book; but a module of ours is a fault of ours."""
+
+    def missing(name):
+        def action(_):
+            raise ModuleNotFoundError(name=name)
+
+        monkeypatch.setattr(commands, "do_runs", action)
+        return cli.main(["runs"])
+
+    assert missing("papermill.clientwrap") == 1
+    assert capsys.readouterr().err == "aelib: this needs papermill, which is not installed: pip install 'aelib[book]'\n"
+    with pytest.raises(ModuleNotFoundError):
+        missing("aelib.gone")
+
+
+def test_what_is_no_value_is_a_word(capsys):
+    assert cli.main(["train", "variational", "--set", "beta={[]:1}", "--profile", "smoke"]) == 1
+    assert "beta must be a number" in capsys.readouterr().err
+
+
 def test_with_debug_the_traceback_is_shown():
     from aelib.errors import AelibError
 

@@ -3,12 +3,16 @@
 import hashlib
 import itertools
 import json
+import subprocess
+import sys
+import textwrap
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from faults import tried
+from processes import PATIENCE
 from test_verify import retouch
 from torch import nn
 
@@ -191,7 +195,7 @@ def test_a_run_of_other_code_is_stale_and_everything_that_reads_it_says_so(tmp_p
     code_version.say.cache_clear()
     assert smoke(tmp_path).checksum == run.checksum, "it is not trained again unasked"
     smoke(tmp_path)
-    said = f"run {run.path.name}: {code_version.STALE}; again: `rm -r {run.path}, and ask for it again`"
+    said = f"run {run.path.name}: {code_version.STALE}; again: `rm -r {run.path}  # and ask for it again`"
     assert capsys.readouterr().err.count(said) == 1
     assert cli.main(["verify", "--profile", "smoke"]) == 1
     assert f"{run.path.name}: {code_version.STALE}" in capsys.readouterr().out
@@ -222,7 +226,7 @@ def test_a_run_whose_code_was_not_recorded_is_called_so_and_stands(tmp_path, mon
         ("variational", {}, 0, "aelib train variational --again --profile smoke"),
         ("variational", {}, 3, "aelib train variational --again --profile smoke --seed 3"),
         ("variational", {"beta": 4.0}, 0, "aelib train variational --set beta=4.0 --again --profile smoke"),
-        ("variational", {"beta": 4.0, "summary": True}, 0, "rm -r {path}, and ask for it again"),
+        ("variational", {"beta": 4.0, "summary": True}, 0, "rm -r {path}  # and ask for it again"),
         (
             "convolutional",
             {"channels": (4, 4, 8)},
@@ -289,3 +293,18 @@ def test_the_digest_is_the_same_in_each_version_of_python():
     sample += '        return f"{a!r}: {k:.2f}" or (lambda: ())\n'
     digest = hashlib.sha256(code_version.bare(sample).encode()).hexdigest()
     assert digest == "e4f59f769406fd57d125255839bc041e0dacdaa5cdbbfee15f34372ad9e68d3c"
+
+
+def test_chapters_that_are_executed_at_once_ask_for_it_at_once():
+    """In threads, where Python 3.11 takes the trees of two for one as soon as collecting garbage lets both go on."""
+    program = textwrap.dedent("""
+        import gc, time
+        from concurrent.futures import ThreadPoolExecutor
+        from aelib import code_version
+        gc.set_threshold(50, 2, 2)
+        gc.callbacks.append(lambda phase, _: time.sleep(0.0001))
+        sources = ["x = [" + "(1, 2), " * 300 + "]"] * 20
+        with ThreadPoolExecutor(2) as pool:
+            assert len({*pool.map(code_version.bare, sources)}) == 1
+    """)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE)

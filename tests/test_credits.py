@@ -46,4 +46,4 @@ def test_many_summaries_are_one_table(tmp_path):
     assert f"{credits.MANY + 1} more" in said
     rows = [line for line in rest.splitlines() if "_runs/" in line]
     assert [row.split("|")[2].strip() for row in rows] == ["labels 20", *["labels 10"] * credits.MANY]
-    assert f"`rm -r results/report/{paths[1].name}; papermill book/chapter.ipynb out.ipynb`" in rest
+    assert f"`rm -r $AELIB_RESULTS/report/{paths[1].name}; papermill book/chapter.ipynb out.ipynb`" in rest

@@ -223,6 +223,23 @@ def test_one_metric_over_all_runs(run, counted, tmp_path, monkeypatch, capsys):
     assert "did you mean 'number'" in capsys.readouterr().err
 
 
+def test_a_metric_that_fails_on_one_run_is_found_of_the_others(run, tmp_path, monkeypatch, capsys):
+    """As one that cannot do with a single label."""
+    monkeypatch.setenv("AELIB_RESULTS", str(tmp_path))
+    mine, other = copied(run, tmp_path), experiments.obtain("convolutional", profile="smoke", latent_dim=3, maps=False)
+
+    def number(run):
+        if run.path.name == other.path.name:
+            raise ValueError("one class alone")
+        return {"number": np.asarray(1.0)}
+
+    monkeypatch.setitem(store.METRICS, "number", replace(store.METRICS["reconstructions"], name="number", find=number))
+    assert cli.main(["evaluate", "number", "--profile", "smoke"]) == 1
+    said = capsys.readouterr()
+    assert f"{mine.path.name:<24} number" in said.out
+    assert "ValueError: one class alone" in said.out
+
+
 def test_the_frechet_distance_of_gaussians():
     draws = np.random.default_rng(0)
     one, same, moved = draws.normal(0, 1, (20_000, 3)), draws.normal(0, 1, (20_000, 3)), draws.normal(2, 1, (20_000, 3))

@@ -158,6 +158,23 @@ def test_ones_own_images_are_read_in_many_forms(form, digits, tmp_path):
     assert (read.classes[3] == "digit 3") == (form in ("npz in parts", "pictures"))
 
 
+def test_idx_files_are_known_by_either_of_their_names(digits, tmp_path):
+    for file in written("idx", digits, tmp_path).iterdir():
+        (tmp_path / "dotted").mkdir(exist_ok=True)
+        (tmp_path / "dotted" / file.name.replace("-idx", ".idx")).write_bytes(file.read_bytes())
+    assert own.load(tmp_path / "dotted").sha256 == own.load(tmp_path).sha256
+
+
+@pytest.mark.parametrize("form", ["npz", "pictures"])
+def test_what_has_changed_is_read_anew(form, digits, tmp_path):
+    images, labels = digits
+    path = written(form, digits, tmp_path)
+    first = own.load(path)
+    assert own.load(path) is first
+    written(form, (images[:, ::-1], labels), tmp_path)
+    assert own.load(path).sha256 != first.sha256
+
+
 def test_other_images_are_another_digest(digits, tmp_path):
     images, labels = digits
     found = set()
@@ -248,7 +265,7 @@ def test_a_training_on_ones_own_images_knows_them(all_tiny, digits, tmp_path, mo
     assert figure.get_suptitle() == "IMAGES OF digits.npz, not of FashionMNIST; SMOKE PROFILE"
     assert [text.get_text() for text in figure.legends[0].get_texts()][3] == "digit 3"
     path.rename(tmp_path / "other.npz")
-    own.load.cache_clear()
+    own._load.cache_clear()
     own.LOADED.clear()
     own.load(tmp_path / "other.npz")
     assert experiments.open_run(runs.load(moved)).classes == trained.classes, "found where it is now"
@@ -264,7 +281,7 @@ def test_a_folder_of_pictures_is_what_it_seems(digits, tmp_path):
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
     assert len(own.load(tmp_path).classes) == 10
     (tmp_path / "train" / "digit x").mkdir()
-    own.load.cache_clear()
+    own._load.cache_clear()
     with pytest.raises(AelibError, match="has no image of digit x to train"):
         own.load(tmp_path)
     (tmp_path / "train" / "digit x").rmdir()

@@ -169,6 +169,41 @@ class Afar:
         return future
 
 
+class Gone(Afar):
+    """The same, of which nothing is left soon: what waits is cancelled."""
+
+    def submit(self, function, *arguments):
+        if not self.asked:
+            return super().submit(function, *arguments)
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_work_that_is_cancelled_is_one_line_and_what_was_done_is_kept(tmp_path, monkeypatch):
+    executor, options = Gone(tmp_path / "afar", monkeypatch), {"profile": "smoke", "seeds": [0, 1], "max_epochs": 1}
+    with pytest.raises(
+        AelibError, match=r"1 of 2 runs of convolutional are missing.*seed 1: it was cancelled: is what"
+    ):
+        sweeps.sweep("convolutional", folder=tmp_path / "here", executor=executor, **options)
+    assert len([*(tmp_path / "here/smoke").glob("convolutional-*")]) == 1
+
+
+def test_a_fault_of_ours_in_one_run_stops_no_other(tmp_path, monkeypatch):
+    fit = training.fit
+
+    def faulty(*arguments, seed, **options):
+        if seed == 0:
+            raise ValueError("not so")
+        return fit(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(training, "fit", faulty)
+    with pytest.raises(AelibError, match="1 of 2 runs of convolutional are missing.*seed 0: ValueError: not so"):
+        sweeps.sweep("convolutional", profile="smoke", seeds=(each for each in (0, 1)), folder=tmp_path, max_epochs=1)
+    assert len([*(tmp_path / "smoke").glob("convolutional-*")]) == 1
+
+
 def test_runs_come_back_from_machines_that_share_no_folder(tmp_path, trained, monkeypatch):
     """Heads, too: the encoder of a seed goes there, and is made once."""
     executor = Afar(tmp_path / "afar", monkeypatch)
@@ -240,7 +275,7 @@ def test_processes_share_the_work_and_one_that_is_killed_is_named(tmp_path, trai
     options = {"profile": "smoke", "folder": tmp_path, "seeds": [0, 1], "workers": 2, "max_epochs": 1}
     monkeypatch.setattr(cores, "get_context", lambda _: WARM)
     monkeypatch.setattr(sweeps, "_train", _dies)
-    with pytest.raises(AelibError, match=r"^1 of 2 runs of variational are missing.*seed 1: its worker died$"):
+    with pytest.raises(AelibError, match=r"^1 of 2 runs of variational are missing.*seed 1: its worker died"):
         sweeps.sweep("variational", **options)
     assert [runs.load(path).config["seed"] for path in (tmp_path / "smoke").glob("[!.]*")] == [0], (
         "the other one is made"

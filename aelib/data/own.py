@@ -36,9 +36,8 @@ LOADED: dict[str, Garments] = {}
 """What was loaded in this process, by its digest, wherever it lay."""
 
 
-@cache
 def load(path: Path) -> Garments:
-    """The data set at `path`, an absolute one, in one of the `FORMS`.
+    """The data set at `path`, an absolute one, in one of the `FORMS`; read anew where its files have changed.
 
     Its pixels are whole numbers in [0, 255], or fractions in [0, 1]; its labels are whole numbers, and, of a folder of
     pictures, the folders' names; colours become greys, and transparency is left out. Where nothing says which images
@@ -49,6 +48,12 @@ def load(path: Path) -> Garments:
     """
     if not path.exists():
         raise AelibError(f"dataset {path} is not there: give {FORMS}")
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return _load(path, tuple((str(each), (about := each.stat()).st_mtime_ns, about.st_size) for each in files))
+
+
+@cache
+def _load(path: Path, _files: tuple[tuple[str, int, int], ...]) -> Garments:
     try:
         if path.suffix == ".npz":
             train, test, classes = _npz(path)
@@ -85,7 +90,7 @@ def _idx_files(folder: Path) -> list[list[Path]]:
     """Images and labels to train, and those to test, if `folder` holds them; nothing if not."""
     found = [
         [
-            next(iter(sorted(folder.glob(f"*{part}-{what}-idx{rank}-ubyte*"))), None)
+            next(iter(sorted(folder.glob(f"*{part}-{what}[-.]idx{rank}-ubyte*"))), None)
             for what, rank in (("images", 3), ("labels", 1))
         ]
         for part in ("train", "t[e1]*[0-9kt]")

@@ -72,5 +72,7 @@ def table(*names: str, profile: str = "report", folder: str | Path | None = None
                 found = evaluate(run, name)
             except AelibError as error:
                 yield Evaluation(*about, name, {}, str(error))
+            except Exception as error:  # of a metric that does not know such a run: no reason to stop all others
+                yield Evaluation(*about, name, {}, f"{type(error).__name__}: {error}")
             else:
                 yield Evaluation(*about, name, {key: float(each.mean()) for key, each in found.items()})

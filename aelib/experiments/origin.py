@@ -89,7 +89,7 @@ def command(path: Path) -> str:
 
         return study.command(path)
     if config.get("summary") or config.get("weights") or name not in EXPERIMENTS or "data" not in config:
-        return f"rm -r {path}, and ask for it again"
+        return f"rm -r {path}  # and ask for it again"
     differs = provenance.get("differs")
     if differs is None:  # an older version kept none
         differs = differences(config, profile, source_of(path, config))

@@ -1,4 +1,4 @@
-"""The models of the report, and two that go beyond it."""
+"""The models of the report, and those that go beyond it."""
 
 from aelib.models.autoencoder import AutoencoderConfig, SymmetricAutoencoder
 from aelib.models.base import Model

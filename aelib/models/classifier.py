@@ -1,4 +1,4 @@
-"""Two classifiers: one on the features of a trained encoder, and the CNN of the first homework."""
+"""Classifiers: one on the features of a trained encoder, and the CNN of the first homework."""
 
 from __future__ import annotations
 
