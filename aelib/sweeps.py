@@ -56,7 +56,7 @@ def sweep(
     Args:
         workers: processes on this machine, which share its cores.
         executor: what trains instead, by the interface of `concurrent.futures`, such as Dask's for many machines: a run
-            comes back as its files, whole or not at all.
+            comes back as its files, whole or not at all. A `dataset` of one's own has to lie at the same place there.
         folder: where runs are kept; `runs.results_folder()` by default.
         options: as of `experiments.obtain`. A list, of a parameter of the experiment, is of values to try; all else is
             one value. `source.NAME` is a parameter of the run that it stands on. Maps are kept only where `maps` asks
@@ -77,7 +77,8 @@ def sweep(
     if failed and len(asked) == 1:
         raise AelibError(failed[0])
     if failed:
-        lines = [f"{asked[number][0]}, seed {asked[number][1]}: {why}" for number, why in failed.items()]
+        named = ((*asked[number], why) for number, why in failed.items())
+        lines = [f"{f'{parameters}, ' if parameters else ''}seed {seed}: {why}" for parameters, seed, why in named]
         raise AelibError(
             f"{len(failed)} of {len(asked)} runs of {name} are missing, the others are there: {'; '.join(lines)}"
         )

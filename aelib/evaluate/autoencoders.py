@@ -175,13 +175,10 @@ def restorations(
         lambda x: corruption.erase(x, strength.erased_area),
         strength,
     )
-    torch.manual_seed(0)
-    result = {}
-    for name, way in zip(CORRUPTIONS, ways, strict=True):
-        corrupted = way(images)[:, 0].numpy()
-        if name in names:
-            result[name] = (corrupted, dae.model.reconstruct(corrupted))
-    return result
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        corrupted = {name: way(images)[:, 0].numpy() for name, way in zip(CORRUPTIONS, ways, strict=True)}
+    return {name: (corrupted[name], dae.model.reconstruct(corrupted[name])) for name in CORRUPTIONS if name in names}
 
 
 def _changed(corrupted: np.ndarray, originals: np.ndarray) -> np.ndarray:
