@@ -14,22 +14,3 @@ from aelib.data.batches import (
     in_turns,
 )
 from aelib.data.fashion_mnist import FILES, SHA256, cache_folder, fetch, load
-
-__all__ = [
-    "CLASSES",
-    "FILES",
-    "IMAGE_SIZE",
-    "LATER",
-    "SHA256",
-    "SPLIT_SEED",
-    "Batches",
-    "GarmentLoaders",
-    "Garments",
-    "SampleConfig",
-    "SplitConfig",
-    "cache_folder",
-    "epoch_seed",
-    "fetch",
-    "in_turns",
-    "load",
-]
