@@ -65,7 +65,7 @@ def all_figures(of):
     yield figures.best_of(bands, {name: rng.random(8) for name in bands}, figures.COLOURS[:2], of=of)
     shares = {"L2 penalty": 0.52, "Optimiser": 0.3, "Instance normalisation": 0.18}
     yield figures.importances(shares, dict.fromkeys(shares, 1 / 3), of=of)
-    yield figures.study_contour(dims, units, values, theirs=report.completed(), of=of)
+    yield figures.study_contour(dims, units, values, report.completed(), of=of)
     yield figures.pareto_fronts({"Latent dimension": dims, "Parameters": 1000.0 * units}, values, of=of)
     lines = {"an epoch": [15.0, 44.0], "t-SNE": [40.0, 150.0]}
     seconds = figures.CostPanel("Images", [70_000, 210_000], "Seconds", lines)

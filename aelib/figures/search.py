@@ -213,14 +213,9 @@ def importances(ours: Mapping[str, float], report: Mapping[str, float], *, of: S
 
 @styled()
 def study_contour(
-    dims: np.ndarray,
-    units: np.ndarray,
-    values: np.ndarray,
-    *,
-    theirs: Mapping[str, np.ndarray] | None = None,
-    of: Sequence[Stored],
+    dims: np.ndarray, units: np.ndarray, values: np.ndarray, theirs: Mapping[str, np.ndarray], *, of: Sequence[Stored]
 ) -> Drawing:
-    """The loss, interpolated over latent dimension and linear units; dots are trials (Figure 16).
+    """The loss, interpolated over latent dimension and linear units; dots are trials (Figure 16): ours, the report's.
 
     Args:
         dims, units, values: (N,), of the trials that have a value.
@@ -228,27 +223,28 @@ def study_contour(
     """
     columns = ours_and_theirs(
         {"latent_dim": dims, "linear_units": units, "lowest_validation_loss": values},
-        theirs and {**theirs, "lowest_validation_loss": theirs["value"]},
+        {**theirs, "lowest_validation_loss": theirs["value"]},
     )
-    figure = new_figure(4.2, of, columns)
-    axis = figure.subplots()
-    levels = np.geomspace(values.min(), values.max(), 12)
-    filled = axis.tricontourf(dims, units, values, levels=levels, cmap="viridis_r", norm=LogNorm())
-    # Trials lie on the border, too.
-    marks: dict[str, Any] = {"color": PAPER, "markeredgecolor": INK, "clip_on": False}
-    axis.plot(dims, units, "o", markersize=4, **marks)
-    best = np.argmin(values)
-    axis.plot(dims[best], units[best], "*", markersize=14, label="best trial", linestyle="", **marks)
-    if theirs is not None:
-        marks = {"color": REPORT, "markeredgecolor": INK, "clip_on": False, "linestyle": ""}
-        axis.plot(theirs["latent_dim"], theirs["linear_units"], "o", markersize=4, label="trials, report", **marks)
-        best = np.argmin(theirs["value"])
-        at = theirs["latent_dim"][best], theirs["linear_units"][best]
-        axis.plot(*at, "*", markersize=14, label="best trial, report", **marks)
-    bar = figure.colorbar(filled, ax=axis, label="Lowest validation loss, log scale", format="%.4f")
+    figure = new_figure(3.8, of, columns)
+    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    both = [*values, *theirs["value"]]
+    levels = np.geomspace(min(both), max(both), 16)
+    surfaces = (
+        ("ours", PAPER, (dims, units, values)),
+        ("report", REPORT, (theirs["latent_dim"], theirs["linear_units"], theirs["value"])),
+    )
+    for axis, (name, colour, (across, up, losses)) in zip(axes, surfaces, strict=True):
+        filled = axis.tricontourf(across, up, losses, levels=levels, cmap="viridis_r", norm=LogNorm())
+        # Trials lie on the border, too.
+        marks: dict[str, Any] = {"color": colour, "markeredgecolor": INK, "clip_on": False, "linestyle": ""}
+        axis.plot(across, up, "o", markersize=4, label=f"trials, {name}", **marks)
+        best = np.argmin(losses)
+        axis.plot(across[best], up[best], "*", markersize=14, label=f"best trial, {name}", **marks)
+        axis.set(title=name.capitalize(), xlabel="Latent dimension")
+    axes[0].set_ylabel("Linear units")
+    bar = figure.colorbar(filled, ax=axes, label="Lowest validation loss, log scale", format="%.4f")
     bar.ax.minorticks_off()
-    axis.set(xlabel="Latent dimension", ylabel="Linear units")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
