@@ -8,6 +8,9 @@ READY := $(VENV)/ready
 # Nothing is compiled when it is installed, but when it is first imported, and this would have each process do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Of the tests, up to four: one more than there are cores, since some wait for processes, browsers and locks.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
+
 # The files of the project are in UTF-8, whatever the locale says.
 export PYTHONUTF8 := 1
 
@@ -39,7 +42,7 @@ lab: $(READY)  ## the chapters in JupyterLab, which is installed the first time,
 	@$(BIN)/jupyter-lab --notebook-dir=. book/01_convolutional.ipynb
 
 test: $(READY)  ## the tests (ONLY= chooses among them, as pytest's -m)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(if $(ONLY),-m "$(ONLY)")
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(ONLY),-m "$(ONLY)")
 
 faults: $(READY)  ## a dozen times each: what is killed, full, damaged or wrong; writes the table of the book
 	AELIB_NO_SKIP=1 AELIB_FAULTS=12 $(BIN)/python -m pytest -m faults
