@@ -99,6 +99,8 @@ def _obtain(
     jobs = {
         number: _nested({**fixed, **parameters}) | {"seed": seed} for number, (parameters, seed) in enumerate(asked)
     }
+    if here and len(jobs) == 1:  # whose errors are no reason to go on
+        return {0: experiments.obtain(name, folder=folder, **jobs[0])}, {}
     for number, job in jobs.items():
         if here:
             _done(number, partial(experiments.obtain, name, folder=folder, **job), found, failed)

@@ -35,6 +35,30 @@ def build(root, profile="quick"):
     return [line.outcome for line in book.build(root, profile=profile, notice=profiles.PROFILES[profile].notice)]
 
 
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_kernel_that_dies_before_it_answers_is_started_once_more(deaths, small_book, monkeypatch):
+    """As where another process has taken one of its ports meanwhile; one that dies each time is one line."""
+    import papermill
+
+    started, execute = [], papermill.execute_notebook
+
+    def dying(*arguments, **options):
+        started.append(arguments)
+        if len(started) <= deaths:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", dying)
+    if deaths == 1:
+        assert build(small_book) == ["ran: not executed yet", "rendered"]
+    else:
+        with pytest.raises(
+            AelibError, match="chapter chapter: Kernel died before replying to kernel_info, most likely"
+        ):
+            build(small_book)
+    assert len(started) == 2
+
+
 def test_a_chapter_is_executed_only_when_it_has_to_be(small_book):
     html = small_book / "_build/html/book"
     assert build(small_book) == ["ran: not executed yet", "rendered"]

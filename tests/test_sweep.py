@@ -190,6 +190,13 @@ def test_work_that_is_cancelled_is_one_line_and_what_was_done_is_kept(tmp_path, 
     assert len([*(tmp_path / "here/smoke").glob("convolutional-*")]) == 1
 
 
+def test_a_fault_of_the_only_run_is_its_own(tmp_path, monkeypatch):
+    """With its traceback, or as the command line explains it."""
+    monkeypatch.setattr(training, "fit", lambda *_, **__: (tmp_path / "gone/a").mkdir())
+    with pytest.raises(FileNotFoundError):
+        sweeps.sweep("convolutional", profile="smoke", folder=tmp_path, max_epochs=1)
+
+
 def test_a_fault_of_ours_in_one_run_stops_no_other(tmp_path, monkeypatch):
     fit = training.fit
 

@@ -80,8 +80,12 @@ def execute(
     parameters: dict[str, Any],
     environment: dict[str, str],
     kernels: list[subprocess.Popen],
+    again: bool = True,
 ) -> dict[str, str]:
     """Execute `chapter` into `executed`, by a process with `environment` that is added to `kernels`.
+
+    One that dies before it answers is started once more, if `again`: between the choice of its ports and its start
+    another process may have taken one of them.
 
     Returns:
         Path and checksum of each run that it read.
@@ -140,6 +144,8 @@ def execute(
             f"(all of it is in {executed})"
         ) from error
     except RuntimeError as error:  # of nbclient, at the start or later
+        if again and "before replying" in str(error):
+            return execute(chapter, executed, parameters, environment, kernels, again=False)
         raise AelibError(f"chapter {chapter.stem}: {error}, most likely for want of memory") from error
     read = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     log.unlink(missing_ok=True)
