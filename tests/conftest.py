@@ -73,6 +73,11 @@ def lacking(what: str) -> NoReturn:
     pytest.skip(f"no {what}")
 
 
+def pytest_collection_modifyitems(items):
+    """Those that take more than a minute first: in the end all other processes would wait for them."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say in one line what was not tried, for want of what, and how to get it."""
     reasons = [report.longrepr[-1] for report in terminalreporter.stats.get("skipped", [])]

@@ -27,6 +27,7 @@ CUT = """[...document.querySelectorAll('pre, table')].filter(
 WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
 def test_every_page_is_whole_and_open_to_everyone(size, chromium, html):
     """No violation that axe-core finds, no sideways scroll, no error, no request elsewhere, no missing picture."""

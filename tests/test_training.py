@@ -128,6 +128,7 @@ def _epochs(path) -> int:
     return max(len(state.get("rows", [])) for state in states)
 
 
+@pytest.mark.long
 def test_compiled_and_resumed_it_ends_with_the_same_bits(compiler, two_threads, tmp_path, monkeypatch):
     """With an odd last batch, after which the compiler would like to use other kernels."""
     monkeypatch.setattr(engines, "COMPILE_FROM_STEPS", 1)
