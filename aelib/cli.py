@@ -136,9 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"aelib: {error.filename} cannot be used ({error.strerror}): let this user use it", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        if options.debug or (error.name or "aelib").startswith("aelib"):
+        package = (error.name or "aelib").partition(".")[0]
+        if options.debug or package == "aelib":
             raise
-        package = (error.name or "").partition(".")[0]
         print(f"aelib: this needs {package}, which is not installed: pip install 'aelib[book]'", file=sys.stderr)
         return 1
     except (OSError, UnicodeError) as error:  # the machine's: no more files, no temporary folder, no UTF-8

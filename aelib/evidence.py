@@ -107,11 +107,21 @@ class Seeds:
 
         In the study's precision, where this machine has it.
         """
-        engine, parameters = engines.same_engine(self.search.provenance["engine"]), self.search.again(params)
-        options: dict[str, Any] = {"profile": self.profile, "folder": self.folder, "summary": True, "weights": False}
-        if engine:
-            options["precision"] = engine.precision
-        return [experiments.obtain("convolutional", seed=seed, **options, **parameters) for seed in self.seeds]
+        key = ("again", *params.items())
+        if key not in self._runs:
+            engine, parameters = engines.same_engine(self.search.provenance["engine"]), self.search.again(params)
+            options: dict[str, Any] = {
+                "profile": self.profile,
+                "folder": self.folder,
+                "summary": True,
+                "weights": False,
+            }
+            if engine:
+                options["precision"] = engine.precision
+            self._runs[key] = [
+                experiments.obtain("convolutional", seed=seed, **options, **parameters) for seed in self.seeds
+            ]
+        return self._runs[key]
 
     def reached(self, runs: Sequence[Run]) -> np.ndarray:
         """The loss with which a trial of the study would have ended, had it gone as each of `runs` did, (n,)."""

@@ -148,6 +148,11 @@ def laplacian_variance(images: np.ndarray) -> np.ndarray:
     return (vertical + horizontal - 4 * centre).astype(np.float64).var((1, 2))
 
 
+def usual(losses: np.ndarray) -> np.ndarray:
+    """Whether each of `losses`, (N,), is at most twice their median: one that is not would decide every scale."""
+    return losses <= 2 * np.nanmedian(losses)
+
+
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Spearman's: 1 where two (N,) rise together, −1 where one falls; 0 where one of them does not change."""
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:

@@ -1,7 +1,6 @@
 """Evidence: for each rule of each claim, numbers of the right shape, from runs of several seeds."""
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,7 +74,7 @@ def test_a_beta_that_draws_worse_speaks_for_the_reports():
     assert [round(float(np.exp(each[0]))) for each in EVIDENCE["beta"](Fixed())] == [3, 5, 11, 17]
 
 
-def test_what_is_counted_of_a_search(monkeypatch):
+def test_what_is_counted_of_a_search(tmp_path, monkeypatch):
     """Of seven trials the second was left out, so that two of the three random ones are there, and one was pruned."""
     study.SymmetricAutoencoderHPS().sample(fixed := FixedTrial(study.REPORTS_CHOICE))
     columns = {
@@ -102,7 +101,7 @@ def test_what_is_counted_of_a_search(monkeypatch):
     monkeypatch.setitem(PROFILES, "smoke", replace(PROFILES["smoke"], best=5))
     seeds = Seeds((0, 1), "smoke")
     config = {"fixed": {"max_epochs": 60, "patience": 10, "min_delta": 1e-3}}
-    vars(seeds)["search"] = study.Search(trials, config, {}, Path(), "")
+    vars(seeds)["search"] = study.Search(trials, config, {}, tmp_path, "")
 
     def again(self, params):
         of = next(trial.value for trial in trials if trial.params == params)

@@ -19,7 +19,7 @@ from faults import tried
 from matplotlib.colors import is_color_like
 from PIL import Image
 
-from aelib import figures, report, runs, tables
+from aelib import figures, metrics, report, runs, tables
 from aelib.data import CLASSES
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig
@@ -237,8 +237,8 @@ def test_the_table_of_hyper_parameters_is_the_reports():
 
 def test_a_trial_that_went_wrong_does_not_flatten_the_others():
     values = np.array([0.012, 0.013, 0.011, 0.2, 0.015])
-    assert figures.usual(values).tolist() == [True, True, True, False, True]
-    assert figures.usual(np.array([0.01, np.nan, 0.01])).tolist() == [True, False, True]
+    assert metrics.usual(values).tolist() == [True, True, True, False, True]
+    assert metrics.usual(np.array([0.01, np.nan, 0.01])).tolist() == [True, False, True]
     axis = figures.study_history(values, np.zeros(5, bool), 2, of=[]).axes[0]
     assert axis.get_ylim()[1] < 0.02
     assert axis.get_title(loc="right") == "▲ 0.20"

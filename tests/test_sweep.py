@@ -282,7 +282,9 @@ def test_processes_share_the_work_and_one_that_is_killed_is_named(tmp_path, trai
     options = {"profile": "smoke", "folder": tmp_path, "seeds": [0, 1], "workers": 2, "max_epochs": 1}
     monkeypatch.setattr(cores, "get_context", lambda _: WARM)
     monkeypatch.setattr(sweeps, "_train", _dies)
-    with pytest.raises(AelibError, match=r"^1 of 2 runs of variational are missing.*seed 1: its worker died"):
+    with pytest.raises(
+        AelibError, match=r"^1 of 2 runs of variational are missing.*seed 1: its worker died \(a script .*\)$"
+    ):
         sweeps.sweep("variational", **options)
     assert [runs.load(path).config["seed"] for path in (tmp_path / "smoke").glob("[!.]*")] == [0], (
         "the other one is made"

@@ -14,7 +14,6 @@ from aelib.figures.search import (
     pareto_fronts,
     study_contour,
     study_history,
-    usual,
 )
 from aelib.figures.trainings import confusion_difference, confusion_matrix, finder_curve, loss_histories, loss_history
 from aelib.figures.worth import odd, refusing, reliability, restoring, with_labels

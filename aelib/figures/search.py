@@ -23,6 +23,7 @@ from aelib.figures.drawing import (
     ours_and_theirs,
     styled,
 )
+from aelib.metrics import usual
 
 
 @styled()
@@ -101,11 +102,6 @@ def latent_scatter(
     else:
         figure.legend(title="Optimiser", loc="outside lower center", ncols=3, fontsize=8)
     return figure
-
-
-def usual(losses: np.ndarray) -> np.ndarray:
-    """Whether each of `losses`, (N,), is at most twice their median: one that is not would decide every scale."""
-    return losses <= 2 * np.nanmedian(losses)
 
 
 def _cut(axis: Axes, places: np.ndarray, losses: np.ndarray) -> None:

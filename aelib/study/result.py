@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from aelib import code_version, doubts, epochs, probe, runs
+from aelib import code_version, doubts, epochs, metrics, probe, runs
 from aelib.errors import AelibError
 from aelib.hyperparameters import TrainingConfig
 from aelib.models import AutoencoderConfig, SymmetricAutoencoder
@@ -85,6 +85,16 @@ class Search:
     def pruned(self) -> np.ndarray:
         """Whether each trial, (N,), was pruned."""
         return np.array([each.state == TrialState.PRUNED for each in self.trials])
+
+    @property
+    def completed(self) -> np.ndarray:
+        """Whether each trial, (N,), was completed."""
+        return np.isfinite(self.values) & ~self.pruned
+
+    @property
+    def usual(self) -> np.ndarray:
+        """Whether each trial, (N,), was completed and has a usual loss (`metrics.usual`) among those that were."""
+        return self.completed & metrics.usual(np.where(self.completed, self.values, np.nan))
 
     def winner(self) -> tuple[AutoencoderConfig, TrainingConfig]:
         """The best trial's shape and training, with the learning rate it found and the schedule of Table 2."""
