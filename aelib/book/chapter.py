@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -84,8 +85,8 @@ def execute(
 ) -> dict[str, str]:
     """Execute `chapter` into `executed`, by a process with `environment` that is added to `kernels`.
 
-    One that dies before it answers is started once more, if `again`: between the choice of its ports and its start
-    another process may have taken one of them.
+    One that dies before it answers, or never does, is started once more, if `again`: between the choice of its ports
+    and its start another process may have taken one of them.
 
     Returns:
         Path and checksum of each run that it read.
@@ -144,7 +145,7 @@ def execute(
             f"(all of it is in {executed})"
         ) from error
     except RuntimeError as error:  # of nbclient, at the start or later
-        if again and "before replying" in str(error):
+        if again and re.search("before replying|didn't respond", str(error)):
             return execute(chapter, executed, parameters, environment, kernels, again=False)
         raise AelibError(f"chapter {chapter.stem}: {error}, most likely for want of memory") from error
     read = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
